@@ -1,0 +1,117 @@
+"""Files that are either whole or not there: checked before the work, written beside, moved into place."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from .errors import OutputError
+
+_DISK_AT_FAULT = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG}
+
+
+def check_output(path: str | os.PathLike[str], *, force: bool = False) -> Path:
+    """The path, if it can be written. Call it before long work.
+
+    Raises ``OutputError`` if it exists and ``force`` is not set, if it is a folder, or if its folder is missing
+    or not writable.
+    """
+    path = Path(path)
+    folder = path.parent
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder; name a file")
+    if not folder.is_dir():
+        raise OutputError(f"{path}: the folder {folder} does not exist; make it first")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"{path}: the folder {folder} cannot be written")
+    if path.exists() and not force:
+        raise OutputError(f"{path}: exists already; use --force (force=True) to overwrite it")
+    return path
+
+
+def write_atomic(path: str | os.PathLike[str], data: bytes, *, force: bool = False) -> Path:
+    """Write bytes so that the file is either whole or as it was before.
+
+    A temporary file in the same folder is written, synced and moved into place; it is removed whatever happens.
+    Raises ``OutputError`` (exit code 1 where the disk is full or failing, 2 otherwise).
+    """
+    path = check_output(path, force=force)
+    temporary: str | None = None
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        _move(Path(temporary), path, force=force)
+        temporary = None
+    except OSError as error:
+        raise output_error(path, error) from error
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+    return path
+
+
+@contextlib.contextmanager
+def folder_atomic(path: str | os.PathLike[str], *, force: bool = False) -> Iterator[Path]:
+    """A temporary folder beside ``path`` that becomes ``path`` if the block ends well, and vanishes if not.
+
+    An empty folder at ``path`` is replaced; one with something in it only with ``force``. Raises ``OutputError``.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise OutputError(f"{path}: is a file; name a folder")
+    if path.is_dir() and any(path.iterdir()) and not force:
+        raise OutputError(f"{path}: exists already and is not empty; use --force (force=True) to replace it")
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: the folder {path.parent} does not exist; make it first")
+    temporary: Path | None = None
+    try:
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+        yield temporary
+        temporary.chmod(0o777 & ~_umask())
+        if path.is_dir():
+            shutil.rmtree(path)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise output_error(path, error) from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def output_error(path: str | os.PathLike[str], error: OSError) -> OutputError:
+    """What a failed write of ``path`` is called: exit code 1 where the disk is at fault, else 2."""
+    reason = error.strerror or str(error)
+    if error.errno in _DISK_AT_FAULT:
+        return OutputError(f"{path}: cannot be written ({reason}); free some space and try again", exit_code=1)
+    return OutputError(f"{path}: cannot be written ({reason})")
+
+
+def _move(temporary: Path, path: Path, *, force: bool) -> None:
+    if force:
+        os.replace(temporary, path)
+        return
+    try:
+        # A link fails where a file has appeared meanwhile; a rename would overwrite it.
+        os.link(temporary, path)
+    except FileExistsError as error:
+        raise OutputError(f"{path}: exists already; use --force (force=True) to overwrite it") from error
+    except OSError:
+        os.replace(temporary, path)
+        return
+    os.unlink(temporary)
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current

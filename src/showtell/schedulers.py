@@ -1,0 +1,85 @@
+"""Any diffusers scheduler, by name, class, instance or configuration; always a fresh one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from .errors import MethodError
+
+_ALIASES = {
+    "euler-ancestral": "EulerAncestralDiscreteScheduler",
+    "euler": "EulerDiscreteScheduler",
+    "heun": "HeunDiscreteScheduler",
+    "ddim": "DDIMScheduler",
+    "ddpm": "DDPMScheduler",
+    "dpm++": "DPMSolverMultistepScheduler",
+    "dpm-multistep": "DPMSolverMultistepScheduler",
+    "dpm-singlestep": "DPMSolverSinglestepScheduler",
+    "unipc": "UniPCMultistepScheduler",
+    "pndm": "PNDMScheduler",
+    "lms": "LMSDiscreteScheduler",
+    "lcm": "LCMScheduler",
+}
+
+
+def names() -> list[str]:
+    """The short names, for messages and help; diffusers' class names are taken too."""
+    return list(_ALIASES)
+
+
+def fresh_scheduler(spec: Any, config: Mapping[str, Any]) -> Any:
+    """A new scheduler, sharing nothing with the one given.
+
+    ``spec`` is a short name, a diffusers class name, a class (both built from ``config``, the model's own scheduler
+    configuration), an instance, or a configuration with ``_class_name`` (both with their own configuration).
+    Raises ``MethodError`` for anything else, and for flow-matching schedulers, which these models do not fit.
+    """
+    if isinstance(spec, str):
+        return _build(_class_by_name(spec), config)
+    if isinstance(spec, type):
+        return _build(_checked(spec, spec.__name__), config)
+    if isinstance(spec, Mapping):
+        return _build(_class_by_name(str(spec.get("_class_name"))), spec)
+    if hasattr(spec, "config") and hasattr(spec, "set_timesteps"):
+        return _build(_checked(type(spec), type(spec).__name__), spec.config)
+    raise MethodError(f"scheduler={spec!r} is not a scheduler: give a name ({', '.join(names())}) or a diffusers scheduler")
+
+
+def _class_by_name(name: str) -> type:
+    import diffusers
+
+    short = _plain(name)
+    known = {_plain(alias): cls for alias, cls in _ALIASES.items()}
+    wanted = known.get(short) or next(
+        (n for n in dir(diffusers) if n.endswith("Scheduler") and short in (_plain(n), _plain(n.removesuffix("Scheduler")))), None
+    )
+    if wanted is None:
+        raise MethodError(f"scheduler {name!r} is not known: choose one of {', '.join(names())}, or a diffusers class name")
+    return _checked(getattr(diffusers, wanted), wanted)
+
+
+def _checked(cls: type, name: str) -> type:
+    needed = ("set_timesteps", "step", "scale_model_input", "add_noise", "from_config")
+    if not all(hasattr(cls, method) for method in needed) or "FlowMatch" in name:
+        raise MethodError(f"scheduler {name!r} does not fit these models: choose one of {', '.join(names())}")
+    return cls
+
+
+def _build(cls: Any, config: Mapping[str, Any]) -> Any:
+    import diffusers
+
+    quiet = diffusers.logging.get_verbosity()
+    # Keys that another scheduler class does not know are expected here, not worth a warning.
+    diffusers.logging.set_verbosity_error()
+    try:
+        return cls.from_config(dict(config))
+    except (ValueError, TypeError, NotImplementedError, ImportError) as error:
+        raise MethodError(f"scheduler {cls.__name__} cannot be built from this model's configuration ({error})") from error
+    finally:
+        diffusers.logging.set_verbosity(quiet)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9+]", "", name.lower())
