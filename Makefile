@@ -1,0 +1,60 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Each makes .venv first.
+# Another interpreter or folder: make test PYTHON=python3.12 VENV=/somewhere/env
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.showtell-installed
+OUT ?= demo
+PRESET ?= cpu
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# One torch thread for each test worker: two workers that take every core slow each other down.
+TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1 TRANSFORMERS_VERBOSITY=error
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test test-all lint format bench starter docs wheel clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
+
+env: $(STAMP) ## make the environment in .venv
+
+# torch goes first and pinned: left to the other packages' wishes, pip may fetch several GB of accelerator libraries.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("showtell needs Python 3.10 or later; $(PYTHON) is %d.%d: set PYTHON=..." % sys.version_info[:2] if sys.version_info < (3, 10) else 0)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet -c constraints.txt torch
+	$(PIP) install --quiet -c constraints.txt -e ".[dev]"
+	@touch $@
+
+demo: $(STAMP) ## edit pictures with the starter and draw a contact sheet
+	$(BIN)/showtell demo --out $(OUT) --force
+
+test: $(STAMP) ## run the default tests
+	$(TEST_ENV) $(BIN)/python -m pytest
+
+test-all: $(STAMP) ## run the slow tests as well
+	$(TEST_ENV) $(BIN)/python -m pytest -m "not gpu"
+
+lint: $(STAMP) ## style, types, and no torchvision
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/ty check --python $(VENV)
+	@$(BIN)/python -c 'import importlib.util as u, sys; sys.exit("torchvision is installed: it breaks transformers beside a CPU torch; uninstall it" if u.find_spec("torchvision") else 0)'
+
+format: $(STAMP) ## rewrite the code in the house style
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+starter: $(STAMP) ## train the starter models from nothing (PRESET=cpu|gpu|smoke)
+	$(BIN)/showtell train starter --preset $(PRESET)
+
+docs: $(STAMP) ## build the documentation into site/
+	$(BIN)/python tools/cli_reference.py --check
+	$(BIN)/mkdocs build --strict --quiet
+
+wheel: $(STAMP) ## build dist/*.whl
+	$(PIP) wheel --quiet --no-deps -w dist .
+
+clean: ## remove what was built, not the environment
+	rm -rf site dist demo .pytest_cache .ruff_cache .hypothesis
