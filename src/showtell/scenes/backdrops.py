@@ -24,7 +24,13 @@ def _disc(x: Tensor, y: Tensor, cx: float, cy: float, r: float, size: int) -> Te
 def _day(x: Tensor, y: Tensor, size: int) -> Tensor:
     sky = _mix(_colour(rgb(120, 185, 235)), _colour(rgb(190, 225, 245)), y)
     cloud = torch.zeros_like(x)
-    for cx, cy, r in ((0.14, 0.50, 0.05), (0.21, 0.48, 0.065), (0.28, 0.51, 0.05), (0.74, 0.93, 0.05), (0.81, 0.92, 0.06)):
+    for cx, cy, r in (
+        (0.14, 0.50, 0.05),
+        (0.21, 0.48, 0.065),
+        (0.28, 0.51, 0.05),
+        (0.74, 0.93, 0.05),
+        (0.81, 0.92, 0.06),
+    ):
         cloud = torch.maximum(cloud, _disc(x, y, cx, cy, r, size))
     return _mix(sky, _colour(rgb(225, 238, 248)), cloud)
 
@@ -32,7 +38,16 @@ def _day(x: Tensor, y: Tensor, size: int) -> Tensor:
 def _night(x: Tensor, y: Tensor, size: int) -> Tensor:
     sky = _mix(_colour(rgb(14, 16, 48)), _colour(rgb(38, 36, 84)), y)
     specks = torch.zeros_like(x)
-    for cx, cy in ((0.08, 0.1), (0.5, 0.06), (0.92, 0.47), (0.49, 0.5), (0.06, 0.53), (0.53, 0.93), (0.94, 0.92), (0.1, 0.95)):
+    for cx, cy in (
+        (0.08, 0.1),
+        (0.5, 0.06),
+        (0.92, 0.47),
+        (0.49, 0.5),
+        (0.06, 0.53),
+        (0.53, 0.93),
+        (0.94, 0.92),
+        (0.1, 0.95),
+    ):
         specks = torch.maximum(specks, _disc(x, y, cx, cy, 0.018, size))
     return _mix(sky, _colour(rgb(235, 230, 190)), specks)
 
@@ -42,12 +57,16 @@ def _horizon(y: Tensor, height: Tensor | float, size: int) -> Tensor:
 
 
 def _sea(x: Tensor, y: Tensor, size: int) -> Tensor:
-    water = _mix(_colour(rgb(86, 186, 192)), _colour(rgb(112, 204, 206)), 0.5 + 0.5 * torch.sin(50 * y + 2 * torch.sin(12 * x)))
+    water = _mix(
+        _colour(rgb(86, 186, 192)), _colour(rgb(112, 204, 206)), 0.5 + 0.5 * torch.sin(50 * y + 2 * torch.sin(12 * x))
+    )
     return _mix(_colour(rgb(205, 230, 240)), water, _horizon(y, 0.38, size))
 
 
 def _meadow(x: Tensor, y: Tensor, size: int) -> Tensor:
-    grass = _mix(_colour(rgb(150, 205, 95)), _colour(rgb(124, 186, 78)), 0.5 + 0.5 * torch.sin(38 * x) * torch.sin(38 * y))
+    grass = _mix(
+        _colour(rgb(150, 205, 95)), _colour(rgb(124, 186, 78)), 0.5 + 0.5 * torch.sin(38 * x) * torch.sin(38 * y)
+    )
     return _mix(_colour(rgb(190, 222, 245)), grass, _horizon(y, 0.45 + 0.03 * torch.sin(7 * x), size))
 
 

@@ -16,7 +16,7 @@ from showtell.errors import ImageError, UsageError
 from showtell.scenes.edits import Edit
 from showtell.scenes.render import SIZE, render, silhouettes
 from showtell.scenes.sample import Plan, draw_plan, draw_plan_like, rng_for
-from showtell.scenes.world import Scene
+from showtell.scenes.world import Scene, Thing
 
 SUCCESS_ERROR = 0.25
 """An edit is right inside when its squared error is below this share of the unedited picture's."""
@@ -74,12 +74,23 @@ def _to_pil(picture: Tensor) -> Image.Image:
     return Image.fromarray((picture * 255).round().byte().permute(1, 2, 0).numpy())
 
 
-def edit_masks(plan: Plan, *, size: int = SIZE) -> Tensor:
-    """The exact region of each edit: (number of edits, size, size), bool.
+Covers = dict[Thing, Tensor]
+"""How much of each pixel each thing covers, (H, W) in [0, 1]."""
+
+
+def covers_of(plans: Sequence[Plan], *, size: int = SIZE) -> Covers:
+    """The silhouettes of every thing in every plan, drawn at once."""
+    things = list({t: None for p in plans for s in (p.before, p.after) for t in s.things})
+    return dict(zip(things, silhouettes(things, size=size), strict=True)) if things else {}
+
+
+def edit_masks(plan: Plan, *, size: int = SIZE, covers: Covers | None = None) -> Tensor:
+    """The exact region of each edit: (number of edits, size, size), bool. `covers` saves drawing the silhouettes again.
 
     A thing's region is every pixel that it touches before or after. A background's region is what no thing fully covers
     both before and after, less the other edits' regions. A style's is the whole picture.
     """
+    covers = covers_of([plan], size=size) if covers is None else covers
     masks: list[Tensor | None] = []
     for edit, touched in zip(plan.edits, _touched_keys(plan), strict=True):
         if edit.action == "background":
@@ -88,10 +99,11 @@ def edit_masks(plan: Plan, *, size: int = SIZE) -> Tensor:
             masks.append(torch.ones(size, size, dtype=torch.bool))
         else:
             things = [t for s in (plan.before, plan.after) for t in s.things if t.key in touched]
-            masks.append((silhouettes(things, size=size) > 0).any(0))
+            masks.append((torch.stack([covers[t] for t in things]) > 0).any(0))
     known = [m for m in masks if m is not None]
     others = torch.stack(known).any(0) if known else torch.zeros(size, size, dtype=torch.bool)
-    behind = ~(_solid(plan.before, size) & _solid(plan.after, size)) & ~others
+    solid = [_solid(scene, covers, size) for scene in (plan.before, plan.after)]
+    behind = ~(solid[0] & solid[1]) & ~others
     return torch.stack([behind if m is None else m for m in masks])
 
 
@@ -109,10 +121,10 @@ def _touched_keys(plan: Plan) -> list[set[int]]:
     return keys
 
 
-def _solid(scene: Scene, size: int) -> Tensor:
+def _solid(scene: Scene, covers: Covers, size: int) -> Tensor:
     if not scene.things:
         return torch.zeros(size, size, dtype=torch.bool)
-    return (silhouettes(scene.things, size=size) >= 1).any(0)
+    return (torch.stack([covers[t] for t in scene.things]) >= 1).any(0)
 
 
 def _visible(case: Case) -> bool:
@@ -145,7 +157,9 @@ def apply(edits: Sequence[Edit] | Case, *, to: int, split: str = "heldout") -> C
         case = Case(plan=draw_plan_like(rng, repeated))
         if _visible(case):
             return case
-    raise UsageError(f"found no scene in which these edits would be seen: {'; '.join(str(e.to_dict()) for e in repeated)}")
+    raise UsageError(
+        f"found no scene in which these edits would be seen: {'; '.join(str(e.to_dict()) for e in repeated)}"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +191,9 @@ class Score:
 def score(case: Case, picture: Image.Image) -> Score:
     """Score an edited picture against a case's truth. Raises ImageError when the picture's size is not the case's."""
     if picture.size != case.before.size:
-        raise ImageError(f"the picture is {picture.size[0]}×{picture.size[1]}, the case is {SIZE}×{SIZE}: give it back at that size")
+        raise ImageError(
+            f"the picture is {picture.size[0]}×{picture.size[1]}, the case is {SIZE}×{SIZE}: give it back at that size"
+        )
     got, before, after = (np.asarray(p.convert("RGB"), np.float64) / 255 for p in (picture, case.before, case.after))
     union = np.any(case.masks, axis=0)
     outside = ~union

@@ -63,7 +63,7 @@ def apply_edit(scene: Scene, edit: Edit) -> Scene:
     if edit.action == "style":
         return replace(scene, style=edit.to)
     if edit.action == "add":
-        return replace(scene, things=(*scene.things, _new_thing(scene, edit)))
+        return replace(scene, things=(*scene.things, _new_thing(edit)))
     thing = find(scene, edit)
     assert thing is not None, f"{edit} does not fit {scene}"
     if edit.action == "remove":
@@ -84,8 +84,8 @@ def apply_edit(scene: Scene, edit: Edit) -> Scene:
     return scene.with_thing(replace(thing, place=edit.place, x=x, y=y))
 
 
-def _new_thing(scene: Scene, edit: Edit) -> Thing:
+def _new_thing(edit: Edit) -> Thing:
     assert edit.to is not None and edit.colour is not None and edit.place is not None
     x, y = PLACES[edit.place]
-    key = 1 + max((t.key for t in scene.things), default=-1)
+    key = 10 + list(PLACES).index(edit.place)  # never a key that a removed thing had
     return Thing(key=key, kind=edit.to, colour=edit.colour, place=edit.place, x=x, y=y, radius=RADIUS)

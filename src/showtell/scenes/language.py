@@ -89,7 +89,11 @@ _WORDINGS: dict[str, tuple[str, ...]] = {
 }
 
 _STYLE_WORDINGS: dict[str, tuple[str, ...]] = {
-    "monochrome": ("make it {edit:monochrome}", "turn it {edit:monochrome}", "turn it into a {edit:monochrome} picture"),
+    "monochrome": (
+        "make it {edit:monochrome}",
+        "turn it {edit:monochrome}",
+        "turn it into a {edit:monochrome} picture",
+    ),
     "sepia": ("make it {edit:sepia}", "give it a {edit:sepia} tone", "turn it into a {edit:sepia} picture"),
     "negative": ("make it a {edit:negative}", "turn it into a {edit:negative}", "show its {edit:negative}"),
     "mosaic": ("make it a {edit:mosaic}", "turn it into a {edit:mosaic}", "show it as a {edit:mosaic}"),

@@ -1,0 +1,1 @@
+"""Training: the starters from nothing (`showtell train starter`)."""

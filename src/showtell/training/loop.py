@@ -1,0 +1,148 @@
+"""The training loop that all stages share: resumable after a kill at any moment, EMA, checkpoints without pickle.
+
+Every random draw of a stage is keyed by the seed and the step, so a resumed run sees the batches that the uninterrupted
+one would have seen.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from showtell.errors import FileFormatError, ShowtellError
+from showtell.training.settings import Fit
+
+CHECKPOINT_SECONDS = 90.0
+
+LossAt = Callable[[int], tuple[Tensor, dict[str, float]]]
+Report = Callable[[str, int, int, dict[str, float]], None]
+"""Told the stage, the step, the number of steps and the smoothed figures."""
+
+
+def quiet(stage: str, step: int, steps: int, figures: dict[str, float]) -> None:
+    """A report that says nothing."""
+
+
+@dataclass
+class State:
+    """What a checkpoint holds."""
+
+    model: nn.Module
+    optimiser: torch.optim.AdamW
+    ema: dict[str, Tensor]
+    step: int = 0
+
+
+def generator(seed: int, step: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """The random stream of one step."""
+    return torch.Generator(device).manual_seed((seed * 1_000_003 + step) & 0x7FFFFFFFFFFFFFFF)
+
+
+def _moments(state: State) -> dict[str, Tensor]:
+    names = [n for n, p in state.model.named_parameters() if p.requires_grad]
+    saved = state.optimiser.state_dict()["state"]
+    return {f"{key}.{names[i]}": value for i, slots in saved.items() for key, value in slots.items()}
+
+
+def save(state: State, path: Path) -> None:
+    """Write a checkpoint atomically: a kill leaves either the old one or the new one."""
+    tensors = {f"model.{k}": v for k, v in state.model.state_dict().items()}
+    tensors |= {f"ema.{k}": v for k, v in state.ema.items()} | {f"adam.{k}": v for k, v in _moments(state).items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, part, {"step": str(state.step)})
+    part.replace(path)
+
+
+def load(state: State, path: Path) -> None:
+    """Fill a state from a checkpoint. Raises FileFormatError when it belongs to another configuration."""
+    device = next(state.model.parameters()).device
+    with safe_open(path, "pt", device=str(device)) as file:
+        step = int(file.metadata()["step"])
+        tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118 (a file is not a dict)
+    part = {p: {k[len(p) :]: v for k, v in tensors.items() if k.startswith(p)} for p in ("model.", "ema.", "adam.")}
+    try:
+        state.model.load_state_dict(part["model."])
+    except RuntimeError as error:
+        raise FileFormatError(f"{path}: a checkpoint of another configuration; train into an empty folder") from error
+    state.ema = part["ema."]
+    names = [n for n, p in state.model.named_parameters() if p.requires_grad]
+    slots = {i: {k: part["adam."][f"{k}.{n}"] for k in ("step", "exp_avg", "exp_avg_sq")} for i, n in enumerate(names)}
+    state.optimiser.load_state_dict({"state": slots, "param_groups": state.optimiser.state_dict()["param_groups"]})
+    state.step = step
+
+
+def fit(
+    name: str, model: nn.Module, loss_at: LossAt, settings: Fit, folder: Path, *, report: Report = quiet
+) -> dict[str, Tensor]:
+    """Optimise `model` on `loss_at(step)` and return the EMA of its parameters.
+
+    folder: where `last.safetensors` (the checkpoint) and `log.jsonl` (the loss curve) are kept; a checkpoint found there is
+    resumed. Raises ShowtellError when the loss is not finite, leaving the last good checkpoint.
+    """
+    learned = [p for p in model.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(learned, lr=settings.lr, betas=(0.9, 0.99), weight_decay=settings.weight_decay)
+    state = State(model, optimiser, {k: v.detach().clone() for k, v in model.state_dict().items()})
+    checkpoint, saved = folder / "last.safetensors", time.monotonic()
+    if checkpoint.exists():
+        load(state, checkpoint)
+    log = _Log(folder / "log.jsonl", state.step)
+    while state.step < settings.steps:
+        for group in optimiser.param_groups:
+            group["lr"] = settings.rate(state.step)
+        loss, figures = loss_at(state.step)
+        if not torch.isfinite(loss):
+            raise ShowtellError(
+                f"{name}: the loss is not finite at step {state.step}; the last good state is {checkpoint}"
+            )
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(learned, settings.clip_norm)
+        optimiser.step()
+        _update_ema(state, settings.ema)
+        state.step += 1
+        smooth = log.add(state.step, {"loss": float(loss.detach())} | figures)
+        report(name, state.step, settings.steps, smooth)
+        if time.monotonic() - saved > CHECKPOINT_SECONDS or state.step == settings.steps:
+            save(state, checkpoint)
+            saved = time.monotonic()
+    return state.ema
+
+
+@torch.no_grad()
+def _update_ema(state: State, most: float) -> None:
+    decay = min(most, (1 + state.step) / (10 + state.step))  # the warm-up of methods.md §7
+    for name, value in state.model.state_dict().items():
+        if value.is_floating_point():
+            state.ema[name].lerp_(value, 1 - decay)
+        else:
+            state.ema[name].copy_(value)
+
+
+class _Log:
+    """A loss curve as JSON lines, every 20 steps, smoothed over about 50."""
+
+    def __init__(self, path: Path, step: int) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = path.read_text().splitlines() if path.exists() else []
+        kept = [line for line in lines if json.loads(line)["step"] <= step]
+        path.write_text("".join(f"{line}\n" for line in kept))
+        self.path, self.started, self.smooth = path, time.monotonic(), dict[str, float]()
+
+    def add(self, step: int, figures: dict[str, float]) -> dict[str, float]:
+        for key, value in figures.items():
+            self.smooth[key] = value if key not in self.smooth else 0.98 * self.smooth[key] + 0.02 * value
+        if step % 20 == 0:
+            seconds = round(time.monotonic() - self.started, 1)
+            line = {"step": step, "seconds": seconds} | {k: round(v, 5) for k, v in self.smooth.items()}
+            with self.path.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+        return self.smooth
