@@ -1,5 +1,45 @@
-"""showtell edits pictures by showing or by telling."""
+"""showtell edits pictures by showing or by telling.
+
+``showtell.load(name)`` gives an editor; ``editor.edit(image, "make it a watercolor")`` edits. Everything is
+imported when it is first asked for, so that ``import showtell`` costs nothing.
+"""
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import methods as methods
+    from . import recipe as recipe
+    from . import scenes as scenes
+    from .editor import Editor as Editor
+    from .editor import load as load
+    from .edits import Edit as Edit
+    from .loading import export as export
+    from .replaying import replay as replay
+
 __version__ = "0.1.0"
+
+_LAZY = {
+    "Edit": "edits",
+    "Editor": "editor",
+    "export": "loading",
+    "load": "editor",
+    "replay": "replaying",
+}
+_MODULES = ("errors", "methods", "models", "recipe", "scenes")
+
+__all__ = ["__version__", *_LAZY, *_MODULES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(f".{_LAZY[name]}", __name__), name)
+    if name in _MODULES:
+        return importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -48,9 +48,7 @@ class Mask:
         return values * inside + (1 - values) * outside
 
 
-def keep_outside(
-    mask: Mask, trajectory: Callable[[int], torch.Tensor]
-) -> Callable[[torch.Tensor, int], torch.Tensor]:
+def keep_outside(mask: Mask, trajectory: Callable[[int], torch.Tensor]) -> Callable[[torch.Tensor, int], torch.Tensor]:
     """A blend for the loop: after step i, outside the mask the latents are ``trajectory(i)`` (B, 4, h, w)."""
 
     def blend(x: torch.Tensor, i: int) -> torch.Tensor:
@@ -75,7 +73,9 @@ def feathered(mask: np.ndarray, *, feather: int = FEATHER) -> np.ndarray:
 
 
 def paste(edited: Image.Image, original: Image.Image, mask: np.ndarray) -> Image.Image:
-    """``edited`` inside the bool mask (H, W), the pixels of ``original`` outside: exactly, softly at the edge inside."""
+    """``edited`` inside the bool mask (H, W), the pixels of ``original`` outside: exactly, softly at the edge
+    inside.
+    """
     opacity = feathered(mask)[:, :, None]
     before = np.asarray(original, dtype=np.float32)
     after = np.asarray(edited, dtype=np.float32)

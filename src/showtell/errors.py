@@ -55,3 +55,7 @@ class Cancelled(ShowtellError):
     """The caller, or Ctrl-C, stopped the run (exit code 130)."""
 
     exit_code = 130
+
+
+class ShowtellWarning(UserWarning):
+    """A note about an edit, also in ``edit.notes``: text that was cut, frames that were left out."""

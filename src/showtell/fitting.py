@@ -78,7 +78,9 @@ def frame_for(size: tuple[int, int], *, fit: str, resolution: int, multiple: int
     return Frame(fit=fit, size=(width, height), frame=frame, box=box, inner=inner)
 
 
-def into_frame(image: Image.Image, frame: Frame, *, resample: Image.Resampling = Image.Resampling.LANCZOS) -> Image.Image:
+def into_frame(
+    image: Image.Image, frame: Frame, *, resample: Image.Resampling = Image.Resampling.LANCZOS
+) -> Image.Image:
     """The picture (RGB or L) in the model's frame."""
     left, top, right, bottom = frame.inner
     size = (right - left, bottom - top)

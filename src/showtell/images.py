@@ -117,9 +117,13 @@ def _from_bytes(data: bytes, *, name: str, path: str | None, max_pixels: int, ma
         try:
             opened = Image.open(io.BytesIO(data), formats=_FORMATS)
         except Image.DecompressionBombError as error:
-            raise ImageError(f"{name}: over the limit of {max_pixels / 1e6:.0f} megapixels; scale it down first") from error
+            raise ImageError(
+                f"{name}: over the limit of {max_pixels / 1e6:.0f} megapixels; scale it down first"
+            ) from error
         except Image.UnidentifiedImageError as error:
-            raise ImageError(f"{name}: is not a picture that can be read (PNG, JPEG, WebP, GIF, TIFF, BMP ...)") from error
+            raise ImageError(
+                f"{name}: is not a picture that can be read (PNG, JPEG, WebP, GIF, TIFF, BMP ...)"
+            ) from error
         except _DECODE_ERRORS as error:
             raise ImageError(f"{name}: is broken ({_reason(error)})") from error
         with opened:
@@ -204,7 +208,9 @@ def _array_to_pil(image: Any) -> Image.Image:
             raise ImageError("a float picture must be finite and in [0, 1]")
         image = np.rint(image * 255).astype(np.uint8)
     elif image.dtype != np.uint8:
-        raise ImageError(f"a picture of {image.dtype} is not understood: uint8, uint16, bool or float in [0, 1] is needed")
+        raise ImageError(
+            f"a picture of {image.dtype} is not understood: uint8, uint16, bool or float in [0, 1] is needed"
+        )
     return Image.fromarray(np.ascontiguousarray(image))
 
 
@@ -218,13 +224,12 @@ def open_mask(mask: Any, *, size: tuple[int, int]) -> np.ndarray:
     ``size`` is the picture's (width, height), which the mask must have. Transparent parts count as dark.
     Raises ``ImageError`` for a mask of another size or without a single True pixel.
     """
-    if isinstance(mask, np.ndarray) and mask.ndim == 2 and np.issubdtype(mask.dtype, np.integer) and mask.size and mask.max() <= 1:
-        mask = mask.astype(bool)
-    picture = open_picture(mask)
+    picture = open_picture(mask_like(mask))
     name = picture.path or "the mask"
     if picture.size != tuple(size):
         raise ImageError(
-            f"{name}: the mask is {picture.size[0]}x{picture.size[1]} and the picture {size[0]}x{size[1]}: make them the same size"
+            f"{name}: the mask is {picture.size[0]}x{picture.size[1]} and the picture {size[0]}x{size[1]}: "
+            "make them the same size"
         )
     light = np.asarray(picture.rgb.convert("L"), dtype=np.uint8) >= 128
     if picture.alpha is not None:
@@ -232,3 +237,14 @@ def open_mask(mask: Any, *, size: tuple[int, int]) -> np.ndarray:
     if not light.any():
         raise ImageError(f"{name}: the mask is empty: paint white where the edit may happen")
     return light
+
+
+def mask_like(mask: Any) -> Any:
+    """A mask as ``open_picture`` takes it: an integer array or tensor of zeros and ones is meant as a bool one."""
+    if hasattr(mask, "detach"):
+        mask = mask.detach().cpu().numpy()
+    if isinstance(mask, np.ndarray):
+        mask = mask[0] if mask.ndim == 3 and mask.shape[0] == 1 else mask
+        if np.issubdtype(mask.dtype, np.integer) and mask.size and 0 <= mask.min() and mask.max() <= 1:
+            return mask.astype(bool)
+    return mask

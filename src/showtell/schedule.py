@@ -26,8 +26,8 @@ def pairs(timesteps: Sequence[Any]) -> list[tuple[Any, Any]]:
 def to_epsilon(output: torch.Tensor, x: torch.Tensor, alpha_bar: torch.Tensor, prediction_type: str) -> torch.Tensor:
     """The predicted noise, from a network's output of any type at x_t (same shapes).
 
-    v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0 (Salimans and Ho 2022); x_t = sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) eps.
-    Raises ``ModelError`` for a prediction type that is not one of ``PREDICTION_TYPES``.
+    v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0 (Salimans and Ho 2022); x_t = sqrt(alpha_bar) x_0 + sqrt(1 -
+    alpha_bar) eps. Raises ``ModelError`` for a prediction type that is not one of ``PREDICTION_TYPES``.
     """
     a, s = alpha_bar**0.5, (1 - alpha_bar) ** 0.5
     if prediction_type == "epsilon":
@@ -36,7 +36,9 @@ def to_epsilon(output: torch.Tensor, x: torch.Tensor, alpha_bar: torch.Tensor, p
         return a * output + s * x
     if prediction_type == "sample":
         return (x - a * output) / s
-    raise ModelError(f"prediction type {prediction_type!r} is not known: one of {', '.join(PREDICTION_TYPES)} is needed")
+    raise ModelError(
+        f"prediction type {prediction_type!r} is not known: one of {', '.join(PREDICTION_TYPES)} is needed"
+    )
 
 
 def to_sample(eps: torch.Tensor, x: torch.Tensor, alpha_bar: torch.Tensor) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -44,7 +45,16 @@ def fresh_scheduler(spec: Any, config: Mapping[str, Any]) -> Any:
         return _build(_class_by_name(str(spec.get("_class_name"))), spec)
     if hasattr(spec, "config") and hasattr(spec, "set_timesteps"):
         return _build(_checked(type(spec), type(spec).__name__), spec.config)
-    raise MethodError(f"scheduler={spec!r} is not a scheduler: give a name ({', '.join(names())}) or a diffusers scheduler")
+    raise MethodError(
+        f"scheduler={spec!r} is not a scheduler: give a name ({', '.join(names())}) or a diffusers scheduler"
+    )
+
+
+def recorded(scheduler: Any) -> dict[str, Any]:
+    """A scheduler's class and configuration as plain JSON, from which ``fresh_scheduler`` builds the same one."""
+    config = json.loads(scheduler.to_json_string())
+    # Where the configuration was read from says nothing about the run.
+    return {key: value for key, value in config.items() if key not in ("_name_or_path", "_diffusers_version")}
 
 
 def _class_by_name(name: str) -> type:
@@ -53,10 +63,17 @@ def _class_by_name(name: str) -> type:
     short = _plain(name)
     known = {_plain(alias): cls for alias, cls in _ALIASES.items()}
     wanted = known.get(short) or next(
-        (n for n in dir(diffusers) if n.endswith("Scheduler") and short in (_plain(n), _plain(n.removesuffix("Scheduler")))), None
+        (
+            n
+            for n in dir(diffusers)
+            if n.endswith("Scheduler") and short in (_plain(n), _plain(n.removesuffix("Scheduler")))
+        ),
+        None,
     )
     if wanted is None:
-        raise MethodError(f"scheduler {name!r} is not known: choose one of {', '.join(names())}, or a diffusers class name")
+        raise MethodError(
+            f"scheduler {name!r} is not known: choose one of {', '.join(names())}, or a diffusers class name"
+        )
     return _checked(getattr(diffusers, wanted), wanted)
 
 
@@ -76,7 +93,9 @@ def _build(cls: Any, config: Mapping[str, Any]) -> Any:
     try:
         return cls.from_config(dict(config))
     except (ValueError, TypeError, NotImplementedError, ImportError) as error:
-        raise MethodError(f"scheduler {cls.__name__} cannot be built from this model's configuration ({error})") from error
+        raise MethodError(
+            f"scheduler {cls.__name__} cannot be built from this model's configuration ({error})"
+        ) from error
     finally:
         diffusers.logging.set_verbosity(quiet)
 

@@ -1,0 +1,92 @@
+"""What an edit gives back, and how it is saved."""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from . import files
+from .errors import OutputError
+from .recipe import CHUNK, Recipe
+
+if TYPE_CHECKING:
+    import torch
+
+_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+
+
+@dataclass(kw_only=True)
+class Edit:
+    """An edited picture.
+
+    ``image`` has the input's own size, and its alpha channel if it had one. ``masks`` are the regions that were edited,
+    bool arrays (H, W) at that size; empty where the method has none. ``recipe`` makes the same pixels again;
+    ``latents`` (4, h, w) float32 on the CPU are the last of the run; ``notes`` say whatever a user may want to know.
+    """
+
+    image: Image.Image
+    recipe: Recipe
+    masks: list[np.ndarray] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    latents: torch.Tensor | None = None
+
+    @property
+    def seed(self) -> int | None:
+        """The seed of the run."""
+        return self.recipe.seed
+
+    def save(self, path: str | os.PathLike[str], *, force: bool = False) -> Path:
+        """Write the picture, whole or not at all: PNG with its recipe, or JPEG or WebP without (which ``notes``
+        then say).
+
+        Raises ``OutputError`` if the file exists and ``force`` is not set, or it cannot be written.
+        """
+        path = Path(path)
+        check_picture_path(path, force=force)
+        kind = _FORMATS[path.suffix.lower()]
+        files.write_atomic(path, _encoded(self.image, kind, self.recipe), force=force)
+        if kind != "PNG":
+            self.notes.append(f"{path}: {kind} files carry no recipe; save as .png to be able to replay the edit")
+        if kind == "JPEG" and self.image.mode == "RGBA":
+            self.notes.append(f"{path}: JPEG has no transparency; the picture was laid over white")
+        return path
+
+    def save_masks(self, stem: str | os.PathLike[str], *, force: bool = False) -> list[Path]:
+        """Write each mask as ``<stem>.mask1.png`` and so on. Raises ``OutputError``."""
+        paths = [Path(f"{os.fspath(stem)}.mask{number}.png") for number in range(1, len(self.masks) + 1)]
+        for path in paths:
+            files.check_output(path, force=force)
+        for path, mask in zip(paths, self.masks, strict=True):
+            files.write_atomic(path, _encoded(Image.fromarray(mask.astype(np.uint8) * 255), "PNG", None), force=force)
+        return paths
+
+
+def check_picture_path(path: str | os.PathLike[str], *, force: bool = False) -> Path:
+    """The path, if a picture can be saved there. Raises ``OutputError``, also for a suffix that is not written."""
+    path = Path(path)
+    if path.suffix.lower() not in _FORMATS:
+        raise OutputError(f"{path}: the name must end in one of {', '.join(_FORMATS)} (only .png keeps the recipe)")
+    return files.check_output(path, force=force)
+
+
+def _encoded(image: Image.Image, kind: str, recipe: Recipe | None) -> bytes:
+    options: dict[str, Any] = {"icc_profile": image.info.get("icc_profile")}
+    if kind == "PNG" and recipe is not None:
+        chunks = PngInfo()
+        chunks.add_itxt(CHUNK, recipe.to_json())
+        options["pnginfo"] = chunks
+    elif kind in ("JPEG", "WEBP"):
+        options["quality"] = 95
+    if kind == "JPEG" and image.mode == "RGBA":
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image).convert("RGB")
+    buffer = io.BytesIO()
+    image.save(buffer, format=kind, **options)
+    return buffer.getvalue()

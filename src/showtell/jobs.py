@@ -1,0 +1,200 @@
+"""Reading what a user asks for: pictures, instructions, seeds and masks become one job a picture."""
+
+from __future__ import annotations
+
+import operator
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from . import fitting, images, instruction, models, starts
+from .errors import ImageError, MethodError, TextError
+from .recipe import FileRecord
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_SEED_LIMIT = 2**63
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One picture and what is asked of it, as the user gave it."""
+
+    image: Any
+    instruction: Any
+    negative_prompt: str | None
+    mask: Any
+    seed: int | None
+    generator: Any
+
+
+@dataclass(kw_only=True)
+class Job:
+    """One picture, ready to be edited."""
+
+    picture: images.Picture
+    frame: fitting.Frame
+    instructions: tuple[instruction.Instruction, ...]
+    told: tuple[str, ...]
+    words: instruction.Words
+    negative: instruction.Words
+    mask: np.ndarray | None
+    mask_record: FileRecord | None
+    seed: int | None
+    generator: Any
+    notes: list[str] = field(default_factory=list)
+
+
+def is_batch(image: Any) -> bool:
+    """Whether several pictures were given."""
+    return isinstance(image, (list, tuple))
+
+
+def requests(
+    image: Any, instruction: Any, *, negative_prompt: Any, mask: Any, seed: Any, generator: Any
+) -> list[Request]:
+    """One request a picture. A list of pictures takes a list of instructions of the same length, whose items may
+    be lists; seed, generator, mask and negative prompt may be lists of that length too. One seed serves all;
+    without one, each picture gets its own at random. Raises ``UsageError`` for lists of another length."""
+    if not is_batch(image):
+        one = Request(
+            image=image,
+            instruction=instruction,
+            negative_prompt=negative_prompt,
+            mask=mask,
+            seed=_seed(seed) if generator is None else None,
+            generator=_only(generator, seed),
+        )
+        return [one]
+    n = len(image)
+    if n == 0:
+        raise ImageError("the list of pictures is empty")
+    if not isinstance(instruction, (list, tuple)) or len(instruction) != n:
+        got = f"{len(instruction)} instructions" if isinstance(instruction, (list, tuple)) else "one instruction"
+        raise TextError(f"{n} pictures need a list of {n} instructions, one for each (got {got})")
+    if generator is not None and seed is not None:
+        raise MethodError("give seed or generator, not both")
+    generators = _each("generator", generator, n, shared=n == 1)
+    seeds = _each("seed", seed, n)
+    columns = zip(
+        image,
+        instruction,
+        _each("negative_prompt", negative_prompt, n),
+        _each("mask", mask, n),
+        seeds,
+        generators,
+        strict=True,
+    )
+    return [
+        Request(
+            image=i,
+            instruction=t,
+            negative_prompt=p,
+            mask=m,
+            seed=_seed(s) if g is None else None,
+            generator=_only(g, s),
+        )
+        for i, t, p, m, s, g in columns
+    ]
+
+
+def prepare(request: Request, pipe: Any, *, fit: str) -> Job:
+    """Open the picture, read the words, choose the frame. Raises ``ImageError`` or ``TextError``."""
+    told = _instructions(request.instruction)
+    parsed = tuple(instruction.parse(text) for text in told)
+    picture = images.open_picture(request.image)
+    notes = list(picture.notes)
+    words = _fitted(pipe, instruction.join(parsed).text, "the instruction", notes)
+    if request.negative_prompt is not None and not isinstance(request.negative_prompt, str):
+        raise TextError(f"the negative prompt must be text, not {type(request.negative_prompt).__name__}")
+    negative = _fitted(pipe, request.negative_prompt or "", "the negative prompt", notes)
+    mask = record = None
+    if request.mask is not None:
+        mask = images.open_mask(request.mask, size=picture.size)
+        record = _mask_record(request.mask)
+    frame = fitting.frame_for(
+        picture.size, fit=fit, resolution=models.resolution(pipe), multiple=models.size_multiple(pipe)
+    )
+    seed, generator = request.seed, request.generator
+    if generator is None:
+        generator = starts.generator(seed)  # type: ignore[arg-type]
+    else:
+        seed = _seed_of(generator, notes)
+    return Job(
+        picture=picture, frame=frame, instructions=parsed, told=told, words=words, negative=negative, mask=mask,
+        mask_record=record, seed=seed, generator=generator, notes=notes,
+    )  # fmt: skip
+
+
+def record_of(picture: images.Picture) -> FileRecord:
+    """A picture as recipes name it."""
+    return FileRecord(path=picture.path, sha256=picture.sha256, pixels_sha256=picture.pixels_sha256)
+
+
+def _mask_record(mask: Any) -> FileRecord:
+    return record_of(images.open_picture(images.mask_like(mask)))
+
+
+def _fitted(pipe: Any, text: str, what: str, notes: list[str]) -> instruction.Words:
+    words, rest = instruction.cut(pipe, text)
+    if rest:
+        notes.append(f"{what} is too long for the text encoder; this was cut off its end: {rest!r}")
+    return words
+
+
+def _instructions(told: Any) -> tuple[str, ...]:
+    items = tuple(told) if isinstance(told, (list, tuple)) else (told,)
+    if not items:
+        raise TextError('the list of instructions is empty: say what to change, for example "make it a watercolor"')
+    return items
+
+
+def _each(name: str, value: Any, n: int, *, shared: bool = True) -> Sequence[Any]:
+    if isinstance(value, (list, tuple)):
+        if len(value) != n:
+            raise MethodError(f"{name} has {len(value)} items for {n} pictures: give one for each")
+        return value
+    if value is not None and not shared:
+        raise MethodError(f"{n} pictures need a list of {n} {name}s, one for each")
+    return [value] * n
+
+
+def _seed(seed: Any) -> int:
+    if seed is None:
+        return secrets.randbelow(2**32)
+    try:
+        number = operator.index(seed)
+    except TypeError as error:
+        raise MethodError(f"seed={seed!r} is not a whole number") from error
+    if isinstance(seed, bool) or not 0 <= number < _SEED_LIMIT:
+        raise MethodError(f"seed={seed} is out of range: it must be a whole number from 0 to 2^63 - 1")
+    return number
+
+
+def _only(generator: Any, seed: Any) -> Any:
+    if isinstance(generator, (list, tuple)):
+        if len(generator) != 1:
+            raise MethodError(f"one picture takes one generator (got {len(generator)})")
+        generator = generator[0]
+    if generator is not None and seed is not None:
+        raise MethodError("give seed or generator, not both")
+    if generator is not None and not hasattr(generator, "initial_seed"):
+        raise MethodError(f"generator={generator!r} is not a torch.Generator")
+    return generator
+
+
+def _seed_of(generator: Any, notes: list[str]) -> int | None:
+    """The seed of a CPU generator that has not been drawn from; of any other there is none to record."""
+    import torch
+
+    seed = generator.initial_seed()
+    if (
+        generator.device.type == "cpu"
+        and 0 <= seed < _SEED_LIMIT
+        and torch.equal(generator.get_state(), starts.generator(seed).get_state())
+    ):
+        return seed
+    notes.append("the generator given is not a fresh one on the CPU, so the recipe cannot record its seed")
+    return None

@@ -1,0 +1,291 @@
+"""Loading models: the starters that the package carries, hub ids, folders, single files. Never a pickle."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from . import files, models
+from .errors import ModelError, UsageError
+
+STARTERS = ("starter", "starter-base", "starter-clip")
+# What diffusers, transformers and huggingface_hub raise for files that are missing, broken or do not fit.
+_LOAD_ERRORS = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError)
+#: The model card that ``export`` writes beside the weights, and that loading a folder reads.
+CARD = "showtell_card.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """A pipeline, the name it was loaded under, and its model card ({} if it has none)."""
+
+    pipe: Any
+    model_id: str
+    card: dict[str, Any] = field(default_factory=dict)
+
+
+def starters_dir() -> Path:
+    """The folder of the starter models: ``$SHOWTELL_STARTERS``, else the package's own."""
+    override = os.environ.get("SHOWTELL_STARTERS")
+    return Path(override) if override else Path(__file__).parent / "starters"
+
+
+def starter_card(name: str) -> dict[str, Any]:
+    """The model card of a starter. Raises ``ModelError`` if the name is not one or the card is missing."""
+    if name not in STARTERS:
+        raise ModelError(f"{name!r} is not a starter model: choose one of {', '.join(STARTERS)}")
+    return _read_card(starters_dir() / "cards" / f"{name}.json", required=True)
+
+
+def load_pipeline(name_or_path: str | os.PathLike[str], *, device: str = "auto", dtype: Any = None) -> Loaded:
+    """Load ``starter``, ``starter-base``, a folder, a single ``.safetensors`` file or a hub id.
+
+    ``device`` is ``auto`` (CUDA, else MPS, else CPU) or any torch device; ``dtype`` a torch dtype or its name, by
+    default float32 for the starters and on a CPU, else float16. Raises ``ModelError``, one line, for whatever
+    cannot be loaded.
+    """
+    name = os.fspath(name_or_path)
+    target = pick_device(device)
+    wanted = pick_dtype(dtype)
+    if name in STARTERS:
+        pipe, card = _starter_pipeline(name, wanted), starter_card(name)
+    else:
+        if wanted is None:
+            wanted = pick_dtype("float32" if target == "cpu" else "float16")
+        path = Path(name)
+        if path.is_dir():
+            pipe, card = _from_folder(path, wanted), _read_card(path / CARD)
+        elif path.is_file():
+            pipe, card = _from_file(path, wanted), {}
+        else:
+            pipe, card = _from_hub(name, wanted), {}
+    models.kind(pipe)
+    pipe.set_progress_bar_config(disable=True)
+    return Loaded(pipe=pipe.to(target), model_id=name, card=card)
+
+
+def pick_device(device: str) -> str:
+    """A torch device's name for ``auto``, ``cpu``, ``cuda[:n]`` or ``mps``.
+
+    Raises ``UsageError`` if it is not there.
+    """
+    import torch
+
+    mps = torch.backends.mps.is_available()
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
+    base = str(device).split(":")[0]
+    if base not in ("cpu", "cuda", "mps"):
+        raise UsageError(f"device {device!r} is not known: choose auto, cpu, cuda or mps")
+    if (base == "cuda" and not torch.cuda.is_available()) or (base == "mps" and not mps):
+        raise UsageError(f"device {device!r} is not available on this machine: use --device auto or cpu")
+    return str(device)
+
+
+def pick_dtype(dtype: Any) -> Any:
+    """A torch dtype for ``float32``, ``float16``/``fp16``, ``bfloat16``/``bf16`` or a dtype; None stays None."""
+    import torch
+
+    if dtype is None or isinstance(dtype, torch.dtype):
+        return dtype
+    known = {
+        "float32": torch.float32, "fp32": torch.float32,
+        "float16": torch.float16, "fp16": torch.float16,
+        "bfloat16": torch.bfloat16, "bf16": torch.bfloat16,
+    }  # fmt: skip
+    if dtype not in known:
+        raise UsageError(f"dtype {dtype!r} is not known: choose float32, float16 or bfloat16")
+    return known[dtype]
+
+
+def export(name: str, folder: str | os.PathLike[str], *, force: bool = False) -> Path:
+    """Write a starter as a folder that stock diffusers (or, for ``starter-clip``, transformers) loads.
+
+    The weights are written in float32, so that every library loads all parts in one dtype; the card goes beside them as
+    ``showtell_card.json``. The folder appears whole or not at all. Raises ``ModelError`` or ``OutputError``.
+    """
+    card = starter_card(name)
+    folder = Path(folder)
+    with files.folder_atomic(folder, force=force) as temporary, _silent():
+        if name == "starter-clip":
+            with _one_line(name):
+                clip = _clip(starters_dir())
+            clip.save_pretrained(temporary)
+            _tokenizer(starters_dir()).save_pretrained(temporary)
+            shutil.copyfile(
+                starters_dir() / "clip" / "preprocessor_config.json", temporary / "preprocessor_config.json"
+            )
+        else:
+            _starter_pipeline(name, None).save_pretrained(temporary, safe_serialization=True)
+        (temporary / CARD).write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return folder
+
+
+def load_clip(name_or_path: str | os.PathLike[str] = "starter-clip") -> tuple[Any, Any, Any]:
+    """A CLIP model (float32, eval), its tokenizer and its image processor: ``starter-clip``, a folder or a hub id."""
+    import torch
+    from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
+
+    name = os.fspath(name_or_path)
+    with _one_line(name):
+        if name == "starter-clip":
+            root = starters_dir()
+            return _clip(root), _tokenizer(root), CLIPImageProcessorPil.from_pretrained(root / "clip")
+        model = CLIPModel.from_pretrained(name, dtype=torch.float32, use_safetensors=True).eval()
+        return model, CLIPTokenizer.from_pretrained(name), CLIPImageProcessorPil.from_pretrained(name)
+
+
+def _starter_pipeline(name: str, dtype: Any) -> Any:
+    import diffusers
+    import torch
+
+    if name == "starter-clip":
+        raise ModelError("starter-clip is a CLIP model and cannot edit: use starter or starter-base")
+    root = starters_dir()
+    if not root.is_dir():
+        raise ModelError(
+            f"{name}: the starter models are not in {root}: "
+            "reinstall showtell, or make them with 'showtell train starter'"
+        )
+    dtype = dtype or torch.float32
+    with _one_line(name):
+        config = json.loads((root / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8"))
+        scheduler = getattr(diffusers, config["_class_name"]).from_config(config)
+        unet = "unet-instruct" if name == "starter" else "unet-base"
+        parts = {
+            "vae": diffusers.AutoencoderKL.from_pretrained(root / "vae", dtype=dtype, use_safetensors=True),
+            "unet": diffusers.UNet2DConditionModel.from_pretrained(root / unet, dtype=dtype, use_safetensors=True),
+            "text_encoder": _clip(root).text_model.to(dtype),
+            "tokenizer": _tokenizer(root),
+            "scheduler": scheduler,
+            "safety_checker": None,
+            "feature_extractor": None,
+            "requires_safety_checker": False,
+        }
+        instruct = name == "starter"
+        cls = diffusers.StableDiffusionInstructPix2PixPipeline if instruct else diffusers.StableDiffusionPipeline
+        return cls(**parts)
+
+
+def _clip(root: Path) -> Any:
+    import torch
+    from transformers import CLIPModel
+
+    return CLIPModel.from_pretrained(root / "clip", dtype=torch.float32, use_safetensors=True).eval()
+
+
+def _tokenizer(root: Path) -> Any:
+    from transformers import CLIPTokenizer
+
+    return CLIPTokenizer.from_pretrained(root / "tokenizer")
+
+
+def _from_folder(path: Path, dtype: Any) -> Any:
+    if not (path / "model_index.json").is_file():
+        raise ModelError(f"{path}: is not a diffusers model folder (it has no model_index.json)")
+    with _one_line(str(path)):
+        pipe = _pretrained(str(path), dtype, local_files_only=True)
+    for part in ("unet", "vae", "text_encoder"):
+        if getattr(pipe, part, None) is not None:
+            _check_complete(getattr(pipe, part), path / part)
+    return pipe
+
+
+def _from_hub(name: str, dtype: Any) -> Any:
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or name.startswith("."):
+        raise ModelError(
+            f"{name}: no such model: give {' or '.join(STARTERS[:2])}, a folder, a .safetensors file, "
+            "or a hub id such as timbrooks/instruct-pix2pix"
+        )
+    with _one_line(name):
+        return _pretrained(name, dtype)
+
+
+def _pretrained(name: str, dtype: Any, **kwargs: Any) -> Any:
+    from diffusers import DiffusionPipeline
+
+    return DiffusionPipeline.from_pretrained(name, dtype=dtype, use_safetensors=True, **kwargs)
+
+
+def _check_complete(model: Any, folder: Path) -> None:
+    """The libraries fill tensors that a file lacks with random numbers; refuse that."""
+    from safetensors import safe_open
+
+    found = 0
+    for file in folder.glob("*.safetensors"):
+        if ".fp16." not in file.name:
+            with safe_open(file, framework="pt") as weights:
+                found += len(weights.keys())
+    needed = len(model.state_dict())
+    if 0 < found < needed:
+        raise ModelError(f"{folder}: its weights are incomplete ({found} tensors of {needed})")
+
+
+def _from_file(path: Path, dtype: Any) -> Any:
+    import diffusers
+    from safetensors import safe_open
+
+    if path.suffix != ".safetensors":
+        raise ModelError(f"{path}: only .safetensors files are loaded; pickles (.ckpt, .pt, .bin) can run code")
+    first = "model.diffusion_model.input_blocks.0.0.weight"
+    with _one_line(str(path)), safe_open(path, framework="pt") as weights:
+        if first not in weights.keys():  # noqa: SIM118  (a safetensors handle, not a dict)
+            raise ModelError(f"{path}: is not a whole Stable Diffusion checkpoint (it has no {first})")
+        channels = weights.get_slice(first).get_shape()[1]
+    pipelines = {4: diffusers.StableDiffusionPipeline, 8: diffusers.StableDiffusionInstructPix2PixPipeline}
+    if channels not in pipelines:
+        raise ModelError(f"{path}: its UNet takes {channels} channels; showtell edits with 8 (instruct) or 4 (base)")
+    with _one_line(str(path)):
+        return pipelines[channels].from_single_file(str(path), dtype=dtype)
+
+
+@contextlib.contextmanager
+def _one_line(name: str) -> Iterator[None]:
+    """The libraries' bars and warnings are silenced; whatever they raise becomes one line that names the model."""
+    from safetensors import SafetensorError
+
+    try:
+        with _silent():
+            yield
+    except (*_LOAD_ERRORS, SafetensorError) as error:
+        text = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise ModelError(f"{name}: cannot be loaded ({text[:300]})") from error
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """No bars and no warnings from the libraries; what the user had set is set again afterwards."""
+    from diffusers.utils import logging as diffusers_log
+    from transformers.utils import logging as transformers_log
+
+    logs = (diffusers_log, transformers_log)
+    before = [(log.get_verbosity(), log.is_progress_bar_enabled()) for log in logs]
+    for log in logs:
+        log.set_verbosity_error()
+        log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for log, (verbosity, bar) in zip(logs, before, strict=True):
+            log.set_verbosity(verbosity)
+            if bar:
+                log.enable_progress_bar()
+
+
+def _read_card(path: Path, *, required: bool = False) -> dict[str, Any]:
+    if not path.is_file() and not required:
+        return {}
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: the model card cannot be read ({error})") from error
+    if not isinstance(card, dict) or not isinstance(card.get("defaults", {}), dict):
+        raise ModelError(f"{path}: is not a model card")
+    return card

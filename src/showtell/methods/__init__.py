@@ -1,0 +1,31 @@
+"""The methods as values, and the table of their names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..errors import MethodError
+from .base import Context, Method, Plan, settle
+from .instruct import InstructDiffusion, InstructPix2Pix
+
+#: Name -> what builds the method at its defaults.
+METHODS: dict[str, Callable[..., Any]] = {
+    "ip2p": InstructPix2Pix,
+    "instructdiffusion": InstructDiffusion,
+}
+
+__all__ = ["METHODS", "Context", "InstructDiffusion", "InstructPix2Pix", "Method", "Plan", "resolve", "settle"]
+
+
+def resolve(method: Any) -> Any:
+    """A method from its name, or the value itself. Raises ``MethodError`` for what is neither."""
+    if isinstance(method, str):
+        if method not in METHODS:
+            raise MethodError(f"method {method!r} is not known: choose one of {', '.join(METHODS)}")
+        return METHODS[method]()
+    if isinstance(method, type) or not hasattr(method, "plan"):
+        raise MethodError(
+            f"method={method!r} is not a method: give one of {', '.join(METHODS)}, or a value such as InstructPix2Pix()"
+        )
+    return method

@@ -1,0 +1,109 @@
+"""What a method is: a frozen value that, given a context, plans a run.
+
+A method's fields are its hyper-parameters. A field left at None takes the model card's tuned value, else the paper's
+(``PAPER``); :func:`settle` fills them and says where each came from.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+
+from ..conditioning import Conditioning
+from ..errors import MethodError
+from ..guidance import Guidance
+from ..sampling import keep
+
+if TYPE_CHECKING:
+    from ..attention import BranchContext
+    from ..blending import Mask
+    from ..instruction import Instruction
+    from ..schedule import SchedulerStep
+    from ..types import LatentMask, Latents, Pixels, PromptEmbeds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What the editor hands a method for a batch of B pictures of one size.
+
+    ``pixels`` (B, 3, H, W) in [-1, 1]; ``instructions[b]`` the instructions for picture b, brackets read;
+    ``prompt_embeds`` and ``negative_prompt_embeds`` (B, 77, d), those instructions joined and the negative
+    prompt; ``mask`` the users' masks at the size of ``pixels``, or None; ``generators`` one CPU generator a
+    picture; ``steps`` the scheduler of this run; ``note(b, text)`` tells the user something about picture b.
+    """
+
+    pipe: Any
+    pixels: Pixels
+    instructions: Sequence[Sequence[Instruction]]
+    prompt_embeds: PromptEmbeds
+    negative_prompt_embeds: PromptEmbeds
+    generators: Sequence[Any]
+    steps: SchedulerStep
+    mask: Mask | None = None
+    note: Callable[[int, str], None] = lambda b, text: None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The five choices of a run, and the part of the schedule that is run.
+
+    ``attention`` is entered around the whole run; ``attend`` and ``text_mask`` are those of ``GuidedDenoiser``.
+    """
+
+    start: Latents
+    conditioning: Conditioning
+    guidance: Guidance
+    blend: Callable[[Latents, int], Latents] = keep
+    attention: AbstractContextManager[Any] = field(default_factory=nullcontext)
+    attend: Callable[[BranchContext], None] | None = None
+    text_mask: Callable[[int], LatentMask | None] | None = None
+    schedule: Sequence[tuple[Any, Any]]
+
+
+class Method(Protocol):
+    """A method as a value."""
+
+    #: Its name on the command line and in recipes.
+    name: ClassVar[str]
+    #: The kind of model that it needs: ``"instruct"`` or ``"base"``.
+    kind: ClassVar[str]
+    #: The paper's value of each hyper-parameter.
+    PAPER: ClassVar[Mapping[str, Any]]
+
+    def plan(self, context: Context) -> Plan:
+        """The run for a batch. Called with every field settled."""
+        ...
+
+
+M = TypeVar("M")
+
+
+def settle(method: M, *, given: Mapping[str, Any], card: Mapping[str, Any]) -> tuple[M, dict[str, str]]:
+    """Fill a method's hyper-parameters: the caller's, else the method value's own, else the card's, else the paper's.
+
+    Returns the method and name -> ``"given"``, ``"card"`` or ``"paper"``. Raises ``MethodError`` for a hyper-parameter
+    that the method does not have.
+    """
+    fields = [f.name for f in dataclasses.fields(method)]  # type: ignore[arg-type]
+    for name, value in given.items():
+        if value is not None and name not in fields:
+            raise MethodError(
+                f"{name!r} is not a hyper-parameter of method {method.name!r}, which has: {', '.join(fields)}"
+            )  # type: ignore[attr-defined]
+    values, origin = {}, {}
+    for name in fields:
+        choices = {"given": given.get(name), "card": card.get(name), "paper": method.PAPER[name]}  # type: ignore[attr-defined]
+        if choices["given"] is None:
+            choices["given"] = getattr(method, name)
+        origin[name] = next((source for source, value in choices.items() if value is not None), "paper")
+        values[name] = choices[origin[name]]
+    return dataclasses.replace(method, **values), origin  # type: ignore[type-var]
+
+
+def check_steps(value: int | None) -> None:
+    """Raise ``MethodError`` unless ``value`` is None or a number of steps from 1 to 1000."""
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 1000):
+        raise MethodError(f"num_inference_steps={value} is out of range: it must be a whole number from 1 to 1000")

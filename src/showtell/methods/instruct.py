@@ -1,0 +1,106 @@
+"""Editing by words, from noise: InstructPix2Pix, and the same with InstructDiffusion's guidance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from .. import models, starts
+from ..blending import keep_outside
+from ..conditioning import InstructConditioning
+from ..guidance import Guidance, InstructDiffusionGuidance, TwoCondition, check_scale
+from ..sampling import keep
+from .base import Context, Plan, check_steps
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstructPix2Pix:
+    """InstructPix2Pix (Brooks, Holynski and Efros 2023): noise, denoised under the picture and the words.
+
+    ``guidance_scale`` s_T >= 1, paper 7.5; ``image_guidance_scale`` s_I >= 0, paper 1.5 (see ``TwoCondition``);
+    ``num_inference_steps`` 1 to 1000, paper 100; ``scheduler`` anything that ``fresh_scheduler`` takes, paper
+    Euler ancestral. None takes the model card's value, else the paper's. Several instructions are joined with ", ".
+    """
+
+    name: ClassVar[str] = "ip2p"
+    kind: ClassVar[str] = "instruct"
+    PAPER: ClassVar[Mapping[str, Any]] = {
+        "guidance_scale": 7.5,
+        "image_guidance_scale": 1.5,
+        "num_inference_steps": 100,
+        "scheduler": "euler-ancestral",
+    }
+
+    guidance_scale: float | None = None
+    image_guidance_scale: float | None = None
+    num_inference_steps: int | None = None
+    scheduler: Any = None
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def plan(self, context: Context) -> Plan:
+        scales = {"guidance_scale": self.guidance_scale, "image_guidance_scale": self.image_guidance_scale}
+        if self.image_guidance_scale < 1:  # type: ignore[operator]
+            for b in range(len(context.pixels)):
+                context.note(
+                    b, f"image_guidance_scale {self.image_guidance_scale:g} is below 1: the picture is followed less"
+                )
+        return _plan(context, TwoCondition(**scales))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstructDiffusion:
+    """InstructPix2Pix's sampling with InstructDiffusion's guidance, which its published weights need.
+
+    ``guidance_scale`` >= 1, 5.0; ``image_guidance_scale`` >= 0, 1.25; ``num_inference_steps``, 100;
+    ``scheduler``, Euler ancestral.
+    """
+
+    name: ClassVar[str] = "instructdiffusion"
+    kind: ClassVar[str] = "instruct"
+    PAPER: ClassVar[Mapping[str, Any]] = {**InstructPix2Pix.PAPER, "guidance_scale": 5.0, "image_guidance_scale": 1.25}
+
+    guidance_scale: float | None = None
+    image_guidance_scale: float | None = None
+    num_inference_steps: int | None = None
+    scheduler: Any = None
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def plan(self, context: Context) -> Plan:
+        scales = {"guidance_scale": self.guidance_scale, "image_guidance_scale": self.image_guidance_scale}
+        return _plan(context, InstructDiffusionGuidance(**scales))  # type: ignore[arg-type]
+
+
+def _check(method: InstructPix2Pix | InstructDiffusion) -> None:
+    check_steps(method.num_inference_steps)
+    if method.guidance_scale is not None:
+        check_scale("guidance_scale", method.guidance_scale, least=1.0)
+    if method.image_guidance_scale is not None:
+        check_scale("image_guidance_scale", method.image_guidance_scale, least=0.0)
+
+
+def _plan(context: Context, guidance: Guidance) -> Plan:
+    steps = context.steps
+    image_latents = models.encode_image(context.pipe, context.pixels)
+    noise = starts.noise(tuple(image_latents.shape[1:]), context.generators, device=image_latents.device)
+    blend = keep
+    if context.mask is not None:
+        z = models.scaled(context.pipe, image_latents)
+        mask = context.mask.resized(*z.shape[-2:])
+        # Outside the mask the latents are the picture's, at the noise level that the step arrives at.
+        blend = keep_outside(mask, lambda i: steps.noised(z, noise, steps.schedule[i][1]))
+    return Plan(
+        start=noise * steps.init_noise_sigma,
+        schedule=steps.schedule,
+        conditioning=InstructConditioning(
+            prompt_embeds=context.prompt_embeds,
+            negative_prompt_embeds=context.negative_prompt_embeds,
+            image_latents=image_latents,
+        ),
+        guidance=guidance,
+        blend=blend,
+    )

@@ -1,0 +1,186 @@
+"""The one place that knows a pipeline's inside: kinds, sizes, encoding, decoding, fingerprints.
+
+Loading is in ``loading``; nothing here creates a model. Networks run in whatever dtype they are held in; latents and
+embeddings come back as float32.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
+
+    from .types import ImageLatents, Latents, Pixels, PromptEmbeds
+
+_KIND_NAMES = {"instruct": "an instruct model (8-channel UNet)", "base": "a base model (4-channel UNet)"}
+
+
+def kind(pipe: Any) -> str:
+    """``"instruct"`` (the UNet also takes a picture's latents) or ``"base"`` (text to image).
+
+    Raises ``ModelError`` for a pipeline that is neither.
+    """
+    missing = [
+        part for part in ("unet", "vae", "tokenizer", "text_encoder", "scheduler") if getattr(pipe, part, None) is None
+    ]
+    if missing:
+        raise ModelError(f"{name_of(pipe)}: is not a Stable Diffusion pipeline (it has no {', '.join(missing)})")
+    if getattr(pipe, "text_encoder_2", None) is not None or getattr(pipe.unet.config, "addition_embed_type", None):
+        raise ModelError(f"{name_of(pipe)}: SDXL pipelines are not supported; use a Stable Diffusion 1.x or 2.x model")
+    told, hears = pipe.text_encoder.config.hidden_size, pipe.unet.config.cross_attention_dim
+    if told != hears:
+        raise ModelError(
+            f"{name_of(pipe)}: its text encoder's width is {told} and its UNet takes {hears}; "
+            "they do not belong together"
+        )
+    latent, channels = pipe.vae.config.latent_channels, pipe.unet.config.in_channels
+    if channels == 2 * latent:
+        return "instruct"
+    if channels == latent:
+        return "base"
+    raise ModelError(
+        f"{name_of(pipe)}: its UNet takes {channels} channels; "
+        f"showtell edits with {2 * latent} (instruct) or {latent} (base)"
+    )
+
+
+def require_kind(pipe: Any, needed: str, *, method: str, model_id: str) -> None:
+    """Raise ``ModelError`` unless the pipeline is of the kind that a method needs."""
+    found = kind(pipe)
+    if found != needed:
+        example = {"instruct": "starter", "base": "starter-base"}[needed]
+        raise ModelError(
+            f"method {method!r} needs {_KIND_NAMES[needed]} such as {example!r}; {model_id} is {_KIND_NAMES[found]}"
+        )
+
+
+def name_of(pipe: Any) -> str:
+    """The name that the pipeline was loaded under, or its class."""
+    config = getattr(pipe, "config", {})
+    return (config.get("_name_or_path") if hasattr(config, "get") else None) or type(pipe).__name__
+
+
+def latent_factor(pipe: Any) -> int:
+    """Pixels a side for one latent: 8 for Stable Diffusion."""
+    return 2 ** (len(pipe.vae.config.block_out_channels) - 1)
+
+
+def resolution(pipe: Any) -> int:
+    """The side, in pixels, that the model was made for: 512 for Stable Diffusion 1.x."""
+    size = pipe.unet.config.sample_size
+    return (size if isinstance(size, int) else max(size)) * latent_factor(pipe)
+
+
+def size_multiple(pipe: Any) -> int:
+    """Both sides must be a multiple of this many pixels: latent factor x 2^(UNet downsamplings), 64 for
+    Stable Diffusion.
+    """
+    return latent_factor(pipe) * 2 ** (len(pipe.unet.config.block_out_channels) - 1)
+
+
+def device_of(pipe: Any) -> torch.device:
+    """Where the networks run; with offloading, where they will be moved."""
+    import torch
+
+    return torch.device(getattr(pipe, "_execution_device", None) or pipe.device)
+
+
+def dtype_of(module: Any) -> torch.dtype:
+    """The dtype that a network's inputs must have."""
+    import torch
+
+    dtype = getattr(module, "dtype", None)
+    return dtype if isinstance(dtype, torch.dtype) and dtype.is_floating_point else torch.float32
+
+
+def encode_ids(pipe: Any, ids: torch.Tensor) -> PromptEmbeds:
+    """Token ids (B, 77) to the text encoder's last hidden state, (B, 77, d) float32."""
+    import torch
+
+    encoder = pipe.text_encoder
+    mask = None
+    if getattr(encoder.config, "use_attention_mask", False):
+        mask = (ids != pipe.tokenizer.pad_token_id).long().to(device_of(pipe))
+    with torch.no_grad():
+        return encoder(ids.to(device_of(pipe)), attention_mask=mask)[0].float()
+
+
+def encode_image(pipe: Any, pixels: Pixels) -> ImageLatents:
+    """c_I: the *unscaled* mode of the encoded picture, (B, 4, h, w) float32. ``pixels`` in [-1, 1]."""
+    import torch
+
+    with torch.no_grad(), _safe_vae(pipe) as vae:
+        encoded = vae.encode(pixels.to(device_of(pipe), dtype_of(vae)))
+        return encoded.latent_dist.mode().float()
+
+
+def scaled(pipe: Any, image_latents: ImageLatents) -> Latents:
+    """z: what is diffused, the encoded picture times ``vae.config.scaling_factor``."""
+    return image_latents * pipe.vae.config.scaling_factor
+
+
+def decode(pipe: Any, latents: Latents) -> Pixels:
+    """Scaled latents to a float32 picture in [-1, 1] (the ends may be overshot a little)."""
+    import torch
+
+    with torch.no_grad(), _safe_vae(pipe) as vae:
+        return vae.decode(latents.to(dtype_of(vae)) / vae.config.scaling_factor, return_dict=False)[0].float()
+
+
+@contextlib.contextmanager
+def _safe_vae(pipe: Any) -> Iterator[Any]:
+    """The autoencoder in a dtype that it is safe in: float32 for a while, if it says that float16 overflows."""
+    import torch
+
+    vae = pipe.vae
+    movable = not any(p.device.type == "meta" for p in vae.parameters())
+    if dtype_of(vae) != torch.float16 or not getattr(vae.config, "force_upcast", False) or not movable:
+        yield vae
+        return
+    vae.to(torch.float32)
+    try:
+        yield vae
+    finally:
+        vae.to(torch.float16)
+
+
+def release(pipe: Any) -> None:
+    """Move offloaded networks back where they rest, as stock pipelines do after a run."""
+    hooks = getattr(pipe, "maybe_free_model_hooks", None)
+    if hooks is not None:
+        hooks()
+
+
+def flagged(pipe: Any, pixels: Pixels) -> Sequence[bool]:
+    """What the pipeline's own safety checker, if it has one, says of each decoded picture."""
+    if getattr(pipe, "safety_checker", None) is None:
+        return [False] * len(pixels)
+    _, found = pipe.run_safety_checker(pixels, device_of(pipe), dtype_of(pipe.unet))
+    return list(found) if found is not None else [False] * len(pixels)
+
+
+def weights_hash(pipe: Any, *, samples: int = 64) -> str:
+    """A cheap fingerprint of UNet, text encoder and autoencoder, in float32: 16 hexadecimal digits.
+
+    It covers every tensor's name and shape and up to ``samples`` values spread over each; so it notices other
+    weights or a LoRA, and costs milliseconds. Tensors that are offloaded to the meta device count by name and shape.
+    """
+    import torch
+
+    digest = hashlib.sha256()
+    for part in ("unet", "text_encoder", "vae"):
+        drawn: dict[torch.device, list[torch.Tensor]] = {}
+        for name, tensor in getattr(pipe, part).state_dict().items():
+            digest.update(f"{part}.{name}{tuple(tensor.shape)}".encode())
+            if tensor.device.type != "meta" and tensor.is_floating_point() and tensor.numel():
+                flat = tensor.detach().reshape(-1)
+                drawn.setdefault(tensor.device, []).append(flat[:: max(1, flat.numel() // samples)][:samples].float())
+        for values in drawn.values():
+            digest.update(torch.cat(values).cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,144 @@
+"""The recipe of an edit: everything that is needed to make the same pixels again, as JSON inside the PNG."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from .errors import FileFormatError
+
+#: Version of the format; files with a later one are refused.
+FORMAT = 1
+#: Keyword of the PNG's iTXt chunk.
+CHUNK = "showtell"
+_MAX_LENGTH = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileRecord:
+    """A file or picture in memory: path as given (None in memory), SHA-256 of the file (None in memory) and
+    of its pixels.
+    """
+
+    path: str | None = None
+    sha256: str | None = None
+    pixels_sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRecord:
+    """The model: name, fingerprint of the weights, and where and in which dtype it ran."""
+
+    id: str
+    weights: str
+    device: str
+    dtype: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodRecord:
+    """The method: its name, every hyper-parameter's value, and where each came from (given, card, paper, pipeline)."""
+
+    name: str
+    parameters: dict[str, Any]
+    origin: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How an edit was made. ``seed`` is None where a generator was given that had already been drawn from."""
+
+    format: int = FORMAT
+    model: ModelRecord
+    input: FileRecord
+    instructions: tuple[str, ...]
+    negative_prompt: str = ""
+    method: MethodRecord
+    scheduler: dict[str, Any]
+    seed: int | None
+    mask: FileRecord | None = None
+    fit: str = "fit"
+    sequential: bool = False
+    size: tuple[int, int]
+    model_size: tuple[int, int]
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain dictionaries, lists, strings and numbers."""
+        return json.loads(self.to_json())
+
+    def to_json(self) -> str:
+        """As JSON."""
+        return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
+
+
+def from_json(text: str, *, name: str) -> Recipe:
+    """Validate a recipe. Raises ``FileFormatError``, naming ``name`` and the first field that is wrong."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise FileFormatError(f"{name}: its recipe is damaged ({error})") from error
+    if not isinstance(data, dict) or not isinstance(data.get("format"), int):
+        raise FileFormatError(f"{name}: its recipe is damaged (it has no format number)")
+    if data["format"] > FORMAT:
+        raise FileFormatError(f"{name}: its recipe has format {data['format']}, newer than {FORMAT}: update showtell")
+    try:
+        return TypeAdapter(Recipe).validate_python(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise FileFormatError(f"{name}: its recipe is damaged ({where}: {first['msg']})") from error
+
+
+def read(png: str | os.PathLike[str]) -> Recipe:
+    """The recipe in an edited PNG.
+
+    Raises ``FileFormatError`` if there is none, or it is damaged or newer; ``ImageError`` if there is no such
+    picture.
+    """
+    from PIL import Image, PngImagePlugin
+
+    from .images import open_picture
+
+    path = Path(png)
+    open_picture(path)
+    with Image.open(path) as image:
+        if not isinstance(image, PngImagePlugin.PngImageFile):
+            raise FileFormatError(f"{path}: is not a PNG; only PNG files carry a recipe")
+        image.load()
+        text = image.text.get(CHUNK)
+    if text is None:
+        raise FileFormatError(f"{path}: carries no recipe; only PNG files that showtell wrote do")
+    if len(text) > _MAX_LENGTH:
+        raise FileFormatError(f"{path}: its recipe is damaged (too long)")
+    return from_json(text, name=str(path))
+
+
+def versions() -> dict[str, str]:
+    """Versions that the pixels may depend on."""
+    found = {"python": platform.python_version()}
+    for package in ("showtell", "torch", "diffusers", "transformers", "pillow", "numpy"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            from . import __version__
+
+            found[package] = __version__ if package == "showtell" else "unknown"
+    return found
+
+
+def differences(recorded: dict[str, str], present: dict[str, str]) -> list[str]:
+    """What differs between two tables of versions, one sentence each."""
+    return [
+        f"{name}: the file was made with {version}, this is {present.get(name, 'missing')}"
+        for name, version in recorded.items()
+        if present.get(name) != version
+    ]

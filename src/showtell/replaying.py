@@ -1,0 +1,100 @@
+"""Making an edit again from the recipe in its PNG."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import images, loading, models, recipe
+from .editor import Editor, load
+from .edits import Edit
+from .errors import FileFormatError, ImageError, UsageError
+
+
+def replay(
+    png: str | os.PathLike[str],
+    input: Any = None,
+    *,
+    mask: Any = None,
+    editor: Editor | None = None,
+    device: str | None = None,
+    dtype: Any = None,
+    **watching: Any,
+) -> Edit:
+    """Edit again as the recipe in ``png`` says; on the same machine and versions the pixels are the same.
+
+    ``input`` and ``mask`` stand for the files that the recipe names, where they have moved. ``editor`` is used
+    instead of loading the recipe's model; ``device`` and ``dtype`` are the recipe's unless given. ``watching``:
+    ``callback``, ``progress``, ``cancel``. The result's ``notes`` begin with whatever differs from the recipe,
+    and whether the pixels came out the same. Raises ``FileFormatError``, ``ImageError``, ``ModelError``.
+    """
+    made = recipe.read(png)
+    if made.seed is None:
+        raise FileFormatError(f"{png}: was made with a used generator, whose seed is not known; it cannot be replayed")
+    picture = images.open_picture(input if input is not None else _find(made.input, Path(png), "input"))
+    if made.mask is not None and mask is None:
+        mask = _find(made.mask, Path(png), "mask")
+    if editor is None:
+        editor = load(made.model.id, device=device or _device(made), dtype=dtype or made.model.dtype)
+    differs = _differences(made, editor, picture, mask)
+    edit = editor.edit(
+        picture,
+        list(made.instructions),
+        method=made.method.name,
+        seed=made.seed,
+        scheduler=made.scheduler,
+        negative_prompt=made.negative_prompt,
+        mask=mask,
+        fit=made.fit,
+        sequential=made.sequential,
+        **made.method.parameters,
+        **watching,
+    )
+    edit.notes[:0] = [*differs, _verdict(edit, png)]
+    return edit
+
+
+def _find(record: recipe.FileRecord, png: Path, what: str) -> Path:
+    """The file of a recipe: where it was, else beside the PNG."""
+    if record.path is None:
+        raise ImageError(f"{png}: its {what} was a picture in memory: give it with --{what} ({what}=...)")
+    places = [Path(record.path), png.parent / record.path, png.parent / Path(record.path).name]
+    for place in places:
+        if place.is_file():
+            return place
+    raise ImageError(f"{record.path}: the {what} of {png} is not there any more: give it with --{what} ({what}=...)")
+
+
+def _device(made: recipe.Recipe) -> str:
+    try:
+        return loading.pick_device(made.model.device)
+    except UsageError:
+        return "auto"
+
+
+def _differences(made: recipe.Recipe, editor: Editor, picture: images.Picture, mask: Any) -> list[str]:
+    found = []
+    if picture.pixels_sha256 != made.input.pixels_sha256:
+        found.append(f"{picture.path or 'the input'}: is not the picture that was edited (its pixels differ)")
+    if made.mask is not None and images.open_picture(images.mask_like(mask)).pixels_sha256 != made.mask.pixels_sha256:
+        found.append("the mask is not the one that was used (its pixels differ)")
+    if models.weights_hash(editor.pipe) != made.model.weights:
+        found.append(f"{editor.model_id}: its weights are not those that were used")
+    ran = {
+        "device": models.device_of(editor.pipe).type,
+        "dtype": str(models.dtype_of(editor.pipe.unet)).removeprefix("torch."),
+    }
+    found += recipe.differences({"device": made.model.device, "dtype": made.model.dtype}, ran)
+    return found + recipe.differences(made.versions, recipe.versions())
+
+
+def _verdict(edit: Edit, png: str | os.PathLike[str]) -> str:
+    before = images.open_picture(png)
+    after = images.open_picture(edit.image)
+    if before.size != after.size:
+        return f"the size differs from {png}: {after.size} instead of {before.size}"
+    gap = np.abs(np.asarray(before.rgb, dtype=np.int16) - np.asarray(after.rgb, dtype=np.int16)).max()
+    return f"the pixels are the same as in {png}" if gap == 0 else f"the pixels differ from {png} by up to {gap}/255"

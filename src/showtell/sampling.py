@@ -1,0 +1,97 @@
+"""The loop, and the guided denoiser that it calls. There is no other loop over timesteps in the package."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from . import models
+from .attention import BranchContext
+from .conditioning import Conditioning
+from .guidance import Guidance
+
+if TYPE_CHECKING:
+    import torch
+
+    from .types import LatentMask, Latents
+
+
+def keep(x: Latents, i: int) -> Latents:
+    """A blend that changes nothing."""
+    return x
+
+
+def ignore(i: int, x: Latents) -> None:
+    """An observer that looks away."""
+
+
+def sample(
+    denoise: Callable[[Any, Any, int], Any],
+    x: Latents,
+    schedule: Iterable[tuple[Any, Any]],
+    step: Callable[[Any, Any, Any, Any], Any],
+    *,
+    blend: Callable[[Any, int], Any] = keep,
+    observe: Callable[[int, Any], None] = ignore,
+) -> Latents:
+    """Run the loop over ``schedule``, pairs (t, t_next), from ``x`` (B, 4, h, w).
+
+    ``denoise(x, t, i)`` predicts, ``step(x, eps, t, t_next)`` moves, ``blend(x, i)`` mixes, ``observe(i, x)``
+    looks on and may raise to stop.
+    """
+    for i, (t, t_next) in enumerate(schedule):
+        eps = denoise(x, t, i)
+        x = blend(step(x, eps, t, t_next), i)
+        observe(i, x)
+    return x
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuidedDenoiser:
+    """Predicts once for each branch that the guidance lists, and combines.
+
+    Latents and predictions are float32; the UNet computes in its own dtype. The branches run as one batch, branch by
+    branch in the guidance's order; with ``sequential``, one after the other, to save memory, the ``image`` branch
+    first, since a control may need it while it computes ``full``. ``attend`` is told the step and the layout before
+    each call of the UNet; ``text_mask(i)`` gives the mask of the text term, (B, 1, h, w), or None.
+    """
+
+    unet: Any
+    conditioning: Conditioning
+    guidance: Guidance
+    scale_input: Callable[[Any, Any], Any]
+    sequential: bool = False
+    attend: Callable[[BranchContext], None] | None = None
+    text_mask: Callable[[int], LatentMask | None] | None = None
+
+    def __call__(self, x: Latents, t: Any, i: int) -> Latents:
+        scaled = self.scale_input(x, t)
+        eps: dict[str, torch.Tensor] = {}
+        for branches in self._calls():
+            eps.update(self._predict(scaled, t, i, branches))
+        mask = self.text_mask(i) if self.text_mask is not None else None
+        return self.guidance.combine(eps, text_mask=mask)
+
+    def _calls(self) -> list[tuple[str, ...]]:
+        branches = self.guidance.branches
+        if not self.sequential:
+            return [branches]
+        return [(branch,) for branch in sorted(branches, key=lambda branch: branch != "image")]
+
+    def _predict(self, scaled: Latents, t: Any, i: int, branches: tuple[str, ...]) -> dict[str, torch.Tensor]:
+        import torch
+
+        inputs, embeds = [], []
+        for branch in branches:
+            told, beside = self.conditioning.told(branch, i)
+            inputs.append(scaled if beside is None else torch.cat([scaled, beside], dim=1))
+            embeds.append(told)
+        if self.attend is not None:
+            self.attend(BranchContext(step=i, timestep=t, branches=branches, batch=len(scaled)))
+        dtype = models.dtype_of(self.unet)
+        with torch.no_grad():
+            output = self.unet(
+                torch.cat(inputs).to(dtype), t, encoder_hidden_states=torch.cat(embeds).to(dtype), return_dict=False
+            )[0].float()
+        return dict(zip(branches, output.chunk(len(branches)), strict=True))
