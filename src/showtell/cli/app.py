@@ -1,0 +1,43 @@
+"""The typer application: which commands there are."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from showtell.cli import demo, doctor, edit, models, replay, scenes, train
+
+app = typer.Typer(
+    help="Edit pictures by showing or by telling.",
+    epilog='Example: showtell edit house.png "make the house blue" -o blue.png',
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from showtell import __version__
+
+        typer.echo(f"showtell {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Edit pictures by showing or by telling."""
+
+
+edit.register(app)
+replay.register(app)
+scenes.register(app)
+train.register(app)
+models.register(app)
+doctor.register(app)
+demo.register(app)

@@ -1,0 +1,58 @@
+"""What the commands print: results on stdout, notes and progress on stderr."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+
+Tick = Callable[[int, int], None]
+"""Told (steps done, steps in all)."""
+
+
+def finish(result: dict[str, Any], text: str, *, as_json: bool, notes: Iterable[str] = ()) -> None:
+    """Print a command's result: one JSON object, or text with the notes on stderr."""
+    if as_json:
+        typer.echo(json.dumps(plain({**result, "notes": list(notes)}), ensure_ascii=False, allow_nan=False))
+        return
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)
+    if text:
+        typer.echo(text)
+
+
+@contextmanager
+def progress(title: str, *, as_json: bool) -> Iterator[Tick]:
+    """A progress bar on stderr where that is a terminal; nothing in a pipe or under ``--json``."""
+    if as_json or not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """Aligned plain text: it reads the same on a terminal and in a file."""
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in [head, *rows])
+
+
+def plain(value: Any) -> Any:
+    """As JSON can hold it: it has no infinity and no NaN, which become null."""
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,84 @@
+"""Entry point: runs a command, and turns whatever goes wrong into one line on stderr and an exit code.
+
+0 is success, 1 a failure that is not the user's doing, 2 wrong use, 130 an interruption.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+
+from showtell.errors import ShowtellError
+
+DEBUG = "SHOWTELL_DEBUG"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code. ``argv`` leaves out the program's name."""
+    args = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    _quieten_libraries()
+    try:
+        with warnings.catch_warnings():
+            if not os.environ.get(DEBUG):
+                # What a user must know is said in notes.
+                warnings.simplefilter("ignore")
+            return _run(args)
+    except KeyboardInterrupt:
+        return _fail("interrupted; what was there before is unchanged", 130)
+    except ShowtellError as error:
+        return _fail(str(error) or type(error).__name__, error.exit_code)
+    except BrokenPipeError:
+        # The reader (head, less) has gone: say nothing, and keep the interpreter from complaining at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except MemoryError:
+        return _fail("not enough memory; try --sequential, a smaller picture or --device cpu", 1)
+    except Exception as error:  # noqa: BLE001 - the last line of defence: a user never meets a traceback
+        return _unexpected(error)
+
+
+def _run(args: list[str]) -> int:
+    from typer.exceptions import Abort, Exit, TyperException
+    from typer.main import get_command
+
+    from showtell.cli.app import app
+
+    try:
+        result = get_command(app).main(args=args, prog_name="showtell", standalone_mode=False)
+    except Exit as stop:
+        result = stop.exit_code
+    except Abort:
+        raise KeyboardInterrupt from None
+    except TyperException as error:
+        context = getattr(error, "ctx", None)
+        where = context.command_path if context is not None else "showtell"
+        message = error.format_message().rstrip(".").replace("Value error, ", "")
+        return _fail(f"{message} (see '{where} --help')", 2)
+    if result == 130:
+        raise KeyboardInterrupt
+    return result if isinstance(result, int) else 0
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"showtell: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201
+    return code
+
+
+def _unexpected(error: Exception) -> int:
+    if os.environ.get(DEBUG):
+        raise error
+    if type(error).__name__ == "OutOfMemoryError":
+        return _fail("the device has not enough memory; try --sequential, --dtype float16 or --device cpu", 1)
+    return _fail(f"unexpected {type(error).__name__}: {error} (set {DEBUG}=1 to see where)", 1)
+
+
+def _quieten_libraries() -> None:
+    """Keep other libraries' logs and bars off the terminal. A variable that the user has set wins."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

@@ -1,0 +1,76 @@
+"""`showtell models`: what the package carries, and how to hand it to other programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from showtell.cli import console, options
+from showtell.errors import OutputError
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="starter, starter-base or starter-clip.")]
+
+
+def register(app: typer.Typer) -> None:
+    models = typer.Typer(help="The starter models: list, describe, export.", epilog="Example: showtell models list")
+    models.command("list", epilog="Example: showtell models list --json")(list_models)
+    models.command("show", epilog="Example: showtell models show starter")(show)
+    models.command("export", epilog="Example: showtell models export starter starter-folder")(export)
+    app.add_typer(models, name="models")
+
+
+def list_models(as_json: options.Json = False) -> None:
+    """List the models that the package carries."""
+    from showtell import loading
+
+    rows = []
+    for name in loading.STARTERS:
+        card = loading.starter_card(name)
+        rows.append({"name": name, "kind": str(card.get("kind", "")), "summary": str(card.get("summary", ""))})
+    text = console.table(["model", "kind", "what it is"], [[r["name"], r["kind"], r["summary"]] for r in rows])
+    console.finish({"models": rows, "folder": str(loading.starters_dir())}, text, as_json=as_json)
+
+
+def show(name: Name, as_json: options.Json = False) -> None:
+    """Print a model's card: what it is, how it was trained, its figures, its defaults."""
+    from showtell import loading
+
+    card = loading.starter_card(name)
+    console.finish({"name": name, "card": card}, "\n".join([name, *_lines(card, "  ")]), as_json=as_json)
+
+
+def export(
+    name: Name,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to make.")],
+    as_json: options.Json = False,
+    force: options.Force = False,
+) -> None:
+    """Write a starter as a folder that stock diffusers (starter-clip: transformers) loads."""
+    from showtell import loading
+
+    _check_replaceable(folder, loading.CARD)
+    written = loading.export(name, folder, force=force)
+    console.finish({"name": name, "written": str(written)}, f"wrote {name} to {written}", as_json=as_json)
+
+
+def _check_replaceable(folder: Path, card: str) -> None:
+    """--force replaces an earlier export as a whole; never a folder that holds something else."""
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / card).is_file():
+        raise OutputError(f"{folder}: holds other files than an exported model; name a new folder")
+
+
+def _lines(value: Any, indent: str) -> list[str]:
+    """A card as indented text."""
+    lines = []
+    for key, item in value.items():
+        if isinstance(item, dict):
+            lines += [f"{indent}{key}:", *_lines(item, indent + "  ")]
+        elif isinstance(item, float):
+            lines.append(f"{indent}{key}: {item:.4g}")
+        elif isinstance(item, list):
+            lines.append(f"{indent}{key}: {', '.join(map(str, item))}")
+        else:
+            lines.append(f"{indent}{key}: {item}")
+    return lines

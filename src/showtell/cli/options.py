@@ -1,0 +1,31 @@
+"""Options that several commands share, with the same names and help everywhere."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines, and nothing else.")]
+Seed = Annotated[
+    int | None, typer.Option("--seed", min=0, max=2**63 - 1, help="Random seed; drawn and printed if not given.")
+]
+Device = Annotated[
+    Literal["auto", "cpu", "cuda", "mps"], typer.Option("--device", help="Where to compute; auto takes the fastest.")
+]
+Dtype = Annotated[
+    Literal["float32", "float16", "bfloat16"] | None,
+    typer.Option("--dtype", help="Number format of the networks; by default the model's own choice."),
+]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
+Model = Annotated[
+    str, typer.Option("--model", help="A starter, a hub id, a diffusers folder, or a single .safetensors file.")
+]
+Out = Annotated[Path, typer.Option("--out", "-o", help="The picture to write.")]
+
+
+def draw_seed(seed: int | None) -> int:
+    """The seed, or a new one that is short enough to be typed again."""
+    return secrets.randbelow(2**31) if seed is None else seed

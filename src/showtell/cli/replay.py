@@ -1,0 +1,45 @@
+"""`showtell replay`: make an edit again from the recipe in its file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from showtell.cli import console, options
+from showtell.cli.edit import report
+
+
+def register(app: typer.Typer) -> None:
+    app.command("replay", epilog="Example: showtell replay blue.png -o again.png")(replay)
+
+
+def replay(
+    edited: Annotated[Path, typer.Argument(metavar="EDITED", help="A PNG that showtell wrote.")],
+    out: options.Out,
+    picture: Annotated[Path | None, typer.Option("--input", help="The input, if it has moved.")] = None,
+    mask: Annotated[Path | None, typer.Option("--mask", help="The mask, if it has moved.")] = None,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda", "mps"] | None, typer.Option("--device", help="By default the recipe's.")
+    ] = None,
+    dtype: Annotated[
+        Literal["float32", "float16", "bfloat16"] | None, typer.Option("--dtype", help="By default the recipe's.")
+    ] = None,
+    as_json: options.Json = False,
+    force: options.Force = False,
+) -> None:
+    """Make the same pixels again from the recipe that an edited PNG carries.
+
+    The seed is the recipe's. On the same machine with the same versions the pixels are identical; otherwise the
+    notes say what differs.
+    """
+    from showtell import edits, recipe
+    from showtell.replaying import replay as again
+
+    edits.check_picture_path(out, force=force)
+    recipe.read(edited)
+    with console.progress("editing", as_json=as_json) as tick:
+        result = again(edited, picture, mask=mask, device=device, dtype=dtype, callback=lambda i, n, _: tick(i + 1, n))
+    result.save(out, force=force)
+    report(result, out, masks=[], as_json=as_json)

@@ -1,0 +1,110 @@
+"""Contact sheets: cards of pictures with a title, a verdict and a line of figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from PIL import Image, ImageDraw, ImageFont
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from showtell.scenes import Case
+
+CELL = 128
+GAP = 8
+MARGIN = 28
+PAPER, CARD, INK, GREY = "#f3f1ec", "#ffffff", "#22262b", "#6d747c"
+GOOD, BAD = "#2e8b57", "#c0392b"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """One case: named pictures side by side. ``right`` puts a tick or a cross on the picture named ``judged``."""
+
+    title: str
+    pictures: Sequence[tuple[str, Image.Image]]
+    note: str = ""
+    right: bool | None = None
+    judged: str = "edited"
+
+
+def truth(case: Case) -> list[tuple[str, Image.Image]]:
+    """The pictures of a scene's case that need no model."""
+    return [("before", case.before), ("truth", case.after), ("mask", overlay(case.before, case.masks))]
+
+
+def overlay(picture: Image.Image, masks: Sequence[np.ndarray]) -> Image.Image:
+    """Each mask in a colour of its own over the picture, which is paled."""
+    import numpy as np
+
+    tints = ((230, 85, 60), (45, 120, 210), (60, 160, 90), (170, 90, 190))
+    pixels = np.asarray(picture.convert("RGB"), dtype=np.float64) * 0.35 + 255 * 0.65
+    for i, mask in enumerate(masks):
+        pixels[mask] = pixels[mask] * 0.35 + np.array(tints[i % len(tints)]) * 0.65
+    return Image.fromarray(pixels.round().astype(np.uint8))
+
+
+def draw(heading: str, cards: Sequence[Card], *, subtitle: str = "", columns: int = 2) -> Image.Image:
+    """The cards in a grid under a heading."""
+    columns = min(columns, len(cards))
+    width = max(len(card.pictures) for card in cards) * (CELL + GAP) + GAP + 8
+    height = CELL + 84
+    top = MARGIN + (74 if subtitle else 52)
+    rows = -(-len(cards) // columns)
+    size = (2 * MARGIN + columns * (width + GAP * 2) - GAP * 2, top + rows * (height + GAP * 2) + MARGIN - GAP * 2)
+    page = Image.new("RGB", size, PAPER)
+    pen = ImageDraw.Draw(page)
+    pen.text((MARGIN, MARGIN - 6), heading, fill=INK, font=_font(30))
+    pen.text((MARGIN, MARGIN + 36), subtitle, fill=GREY, font=_font(15))
+    for i, card in enumerate(cards):
+        at = (MARGIN + i % columns * (width + GAP * 2), top + i // columns * (height + GAP * 2))
+        _card(page, pen, card, at, (width, height))
+    return page
+
+
+def _card(page: Image.Image, pen: ImageDraw.ImageDraw, card: Card, at: tuple[int, int], size: tuple[int, int]) -> None:
+    left, top = at
+    pen.rounded_rectangle((left, top, left + size[0], top + size[1]), radius=8, fill=CARD)
+    inner = left + GAP + 4
+    room = size[0] - 2 * (GAP + 4)
+    pen.text((inner, top + 8), _shorten(pen, card.title, _font(17), room), fill=INK, font=_font(17))
+    for i, (name, picture) in enumerate(card.pictures):
+        x, y = inner + i * (CELL + GAP), top + 36
+        _place(page, picture, (x, y))
+        pen.text((x, y + CELL + 3), name, fill=GREY, font=_font(13))
+        if card.right is not None and name == card.judged:
+            _badge(pen, (x + CELL - 15, y + 15), card.right)
+    note = _shorten(pen, card.note, _font(14), room)
+    pen.text((inner, top + 36 + CELL + 22), note, fill=GREY if card.right is not False else BAD, font=_font(14))
+
+
+def _place(page: Image.Image, picture: Image.Image, at: tuple[int, int]) -> None:
+    scale = CELL / max(picture.size)
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    scaled = picture.convert("RGB").resize(size, Image.Resampling.BICUBIC)
+    page.paste(scaled, (at[0] + (CELL - size[0]) // 2, at[1] + (CELL - size[1]) // 2))
+
+
+def _badge(pen: ImageDraw.ImageDraw, centre: tuple[int, int], right: bool) -> None:
+    x, y = centre
+    pen.ellipse((x - 11, y - 11, x + 11, y + 11), fill=GOOD if right else BAD, outline="white", width=2)
+    if right:
+        pen.line((x - 5, y, x - 1, y + 4, x + 6, y - 4), fill="white", width=3, joint="curve")
+    else:
+        pen.line((x - 4, y - 4, x + 4, y + 4), fill="white", width=3)
+        pen.line((x - 4, y + 4, x + 4, y - 4), fill="white", width=3)
+
+
+def _shorten(pen: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, room: int) -> str:
+    if pen.textlength(text, font=font) <= room:
+        return text
+    while text and pen.textlength(text + "...", font=font) > room:
+        text = text[:-1]
+    return text.rstrip() + "..."
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
