@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import warnings
 from collections.abc import Callable, Iterator
@@ -104,33 +105,20 @@ class Editor:
         requests = jobs.requests(
             image, instruction, negative_prompt=negative_prompt, mask=mask, seed=seed, generator=generator
         )
-        batch = jobs.is_batch(image)
-        results: list[Any] = [None] * len(requests)
-        ready: dict[tuple[int, int], list[tuple[int, jobs.Job]]] = {}
-        for index, request in enumerate(requests):
-            try:
-                job = jobs.prepare(request, self.pipe, fit=fit)
-            except ShowtellError as error:
-                if not batch:
-                    raise
-                results[index] = error
-            else:
-                ready.setdefault(job.frame.frame, []).append((index, job))
+        results = jobs.prepare_all(requests, self.pipe, fit=fit)
+        run = functools.partial(self._run, method=settled, origin=origin, sequential=sequential)
         watch = _Watch(callback=callback, progress=progress, cancel=cancel)
-        for same_size in ready.values():
-            for first in range(0, len(same_size), batch_size):
-                part = same_size[first : first + batch_size]
-                try:
-                    edits: list[Any] = self._run([job for _, job in part], settled, origin, sequential, watch)
-                except Cancelled:
-                    raise
-                except ShowtellError as error:
-                    if not batch:
-                        raise
-                    edits = [error] * len(part)
-                for (index, _), edit in zip(part, edits, strict=True):
-                    results[index] = edit
-        return results if batch else results[0]
+        for part in jobs.same_size(results, most=batch_size):
+            for index, edit in zip(part, run([results[i] for i in part], watch=watch), strict=True):
+                results[index] = edit
+        for edit in results:
+            for note in getattr(edit, "notes", ()):
+                warnings.warn(note, ShowtellWarning, stacklevel=2)
+        if jobs.is_batch(image):
+            return results
+        if isinstance(results[0], ShowtellError):
+            raise results[0]
+        return results[0]
 
     def _settle(self, method: Any, given: dict[str, Any]) -> tuple[Any, dict[str, str]]:
         value = methods.resolve("ip2p" if method is None else method)
@@ -144,9 +132,19 @@ class Editor:
         return settled, origin
 
     def _run(
+        self, batch: list[jobs.Job], *, method: Any, origin: dict[str, str], sequential: bool, watch: _Watch
+    ) -> list[Any]:
+        """Edit pictures that share a frame's size, in one batch; lack of memory is the failure of all of them."""
+        try:
+            return self._edits(batch, method, origin, sequential, watch)
+        except (MethodError, Cancelled):
+            raise
+        except ShowtellError as error:
+            return [error] * len(batch)
+
+    def _edits(
         self, batch: list[jobs.Job], method: Any, origin: dict[str, str], sequential: bool, watch: _Watch
     ) -> list[Edit]:
-        """Edit pictures that share a frame's size, in one batch."""
         pipe, device = self.pipe, models.device_of(self.pipe)
         fresh = schedulers.fresh_scheduler(method.scheduler, pipe.scheduler.config)
         config = schedulers.recorded(fresh)
@@ -273,8 +271,6 @@ def _finish(job: jobs.Job, result: Image.Image, latents: Any, hidden: bool, shar
         image.putalpha(job.picture.alpha)
     if job.picture.icc_profile is not None:
         image.info["icc_profile"] = job.picture.icc_profile
-    for note in job.notes:
-        warnings.warn(note, ShowtellWarning, stacklevel=4)
     return Edit(
         image=image,
         masks=[] if job.mask is None else [job.mask],

@@ -30,7 +30,7 @@ MAX_PIXELS = 64_000_000
 MAX_BYTES = 256 * 1024 * 1024
 
 # Formats that Pillow decodes itself: nothing here starts another program (as EPS does).
-_FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "PPM", "TGA", "ICO", "AVIF", "JPEG2000")
+_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "TGA", "ICO", "AVIF", "JPEG2000")
 _DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, IndexError, KeyError)
 
 
@@ -115,7 +115,9 @@ def _from_bytes(data: bytes, *, name: str, path: str | None, max_pixels: int, ma
         # Our own limit below answers for what Pillow only warns about.
         warnings.simplefilter("ignore")
         try:
-            opened = Image.open(io.BytesIO(data), formats=_FORMATS)
+            Image.init()
+            formats = [kind for kind in _FORMATS if kind in Image.OPEN]  # AVIF is not in every build
+            opened = Image.open(io.BytesIO(data), formats=formats)
         except Image.DecompressionBombError as error:
             raise ImageError(
                 f"{name}: over the limit of {max_pixels / 1e6:.0f} megapixels; scale it down first"

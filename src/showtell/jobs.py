@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from . import fitting, images, instruction, models, starts
-from .errors import ImageError, MethodError, TextError
+from .errors import ImageError, MethodError, ShowtellError, TextError
 from .recipe import FileRecord
 
 if TYPE_CHECKING:
@@ -98,6 +98,26 @@ def requests(
         )
         for i, t, p, m, s, g in columns
     ]
+
+
+def prepare_all(requests: Sequence[Request], pipe: Any, *, fit: str) -> list[Any]:
+    """A job for each request, or the error of one that cannot be done."""
+    prepared: list[Any] = []
+    for request in requests:
+        try:
+            prepared.append(prepare(request, pipe, fit=fit))
+        except ShowtellError as error:
+            prepared.append(error)
+    return prepared
+
+
+def same_size(prepared: Sequence[Any], *, most: int) -> list[list[int]]:
+    """Positions of the jobs that can run as one batch: those whose frames have one size, at most ``most`` together."""
+    groups: dict[tuple[int, int], list[int]] = {}
+    for index, job in enumerate(prepared):
+        if isinstance(job, Job):
+            groups.setdefault(job.frame.frame, []).append(index)
+    return [group[first : first + most] for group in groups.values() for first in range(0, len(group), most)]
 
 
 def prepare(request: Request, pipe: Any, *, fit: str) -> Job:

@@ -20,7 +20,6 @@ _ALIASES = {
     "dpm-singlestep": "DPMSolverSinglestepScheduler",
     "unipc": "UniPCMultistepScheduler",
     "pndm": "PNDMScheduler",
-    "lms": "LMSDiscreteScheduler",
     "lcm": "LCMScheduler",
 }
 
@@ -79,7 +78,11 @@ def _class_by_name(name: str) -> type:
 
 def _checked(cls: type, name: str) -> type:
     needed = ("set_timesteps", "step", "scale_model_input", "add_noise", "from_config")
-    if not all(hasattr(cls, method) for method in needed) or "FlowMatch" in name:
+    try:
+        fits = all(hasattr(cls, method) for method in needed) and "FlowMatch" not in name
+    except ImportError as error:  # diffusers' stand-in for a class whose own dependency is missing
+        raise MethodError(f"scheduler {name!r} needs a library that is not installed ({error})") from error
+    if not fits:
         raise MethodError(f"scheduler {name!r} does not fit these models: choose one of {', '.join(names())}")
     return cls
 

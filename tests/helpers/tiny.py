@@ -9,9 +9,7 @@ import torch
 
 WIDTH = 16
 SAMPLE = 8  # latents a side; with the autoencoder's factor of 4, pictures of 32 pixels
-WORDS = (
-    "make the circle red add a blue star to house tree sun boat flower fish of it in and green yellow night sepia"
-).split()
+WORDS = ["make", "the", "circle", "red", "add", "a", "blue", "star", "to", "house", "tree", "green", "sepia"]
 
 
 def tokenizer():

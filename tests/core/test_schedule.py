@@ -1,0 +1,93 @@
+"""DDIM both ways against diffusers, prediction types, schedulers by any name."""
+
+from __future__ import annotations
+
+import diffusers
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from showtell import schedule, schedulers
+from showtell.errors import MethodError, ModelError
+from tests.helpers import tiny
+
+levels = st.floats(0.005, 0.999)
+
+
+@settings(deadline=None)
+@given(levels, levels, st.integers(0, 100))
+def test_ddim_there_and_back(a, b, seed):
+    generator = torch.Generator().manual_seed(seed)
+    x, eps = torch.randn(2, 4, 4, 4, generator=generator, dtype=torch.float64).split(1)
+    here, there = torch.tensor(a, dtype=torch.float64), torch.tensor(b, dtype=torch.float64)
+    assert torch.allclose(schedule.ddim(schedule.ddim(x, eps, here, there), eps, there, here), x, atol=1e-9)
+
+
+@settings(deadline=None)
+@given(levels, st.integers(0, 100))
+def test_prediction_types_agree(a, seed):
+    generator = torch.Generator().manual_seed(seed)
+    z, eps = torch.randn(2, 4, 4, 4, generator=generator, dtype=torch.float64).split(1)
+    level = torch.tensor(a, dtype=torch.float64)
+    x = level**0.5 * z + (1 - level) ** 0.5 * eps
+    v = level**0.5 * eps - (1 - level) ** 0.5 * z
+    for output, kind in ((eps, "epsilon"), (v, "v_prediction"), (z, "sample")):
+        assert torch.allclose(schedule.to_epsilon(output, x, level, kind), eps, atol=1e-9)
+    assert torch.allclose(schedule.to_sample(eps, x, level), z, atol=1e-8)
+
+
+def test_an_unknown_prediction_type_is_refused():
+    with pytest.raises(ModelError, match="flow"):
+        schedule.to_epsilon(torch.ones(1), torch.ones(1), torch.tensor(0.5), "flow")
+
+
+@pytest.mark.parametrize("kind", schedule.PREDICTION_TYPES)
+def test_one_step_equals_diffusers_both_ways(kind):
+    torch.manual_seed(0)
+    x, output = torch.randn(2, 2, 4, 8, 8)
+    down = tiny.scheduler(prediction_type=kind)
+    down.set_timesteps(50)
+    levels, t, t_next = down.alphas_cumprod, 501, 481
+    eps = schedule.to_epsilon(output, x, levels[t], kind)
+    ours = schedule.ddim(x, eps, levels[t], levels[t_next])
+    assert torch.allclose(ours, down.step(output, t, x).prev_sample, atol=1e-5)
+    # diffusers' inverse moves from t - 20 to t with the prediction made for t.
+    up = diffusers.DDIMInverseScheduler.from_config(down.config)
+    up.set_timesteps(50)
+    eps = schedule.to_epsilon(output, x, levels[t_next], kind)
+    ours = schedule.ddim(x, eps, levels[t_next], levels[t])
+    assert torch.allclose(ours, up.step(output, t, x).prev_sample, atol=1e-5)
+
+
+def test_pairs_end_at_the_clean_latents():
+    assert schedule.pairs([3, 2, 1]) == [(3, 2), (2, 1), (1, None)]
+
+
+@pytest.mark.parametrize(
+    "name", [*schedulers.names(), "DDIMScheduler", "EulerAncestralDiscrete", "k-dpm-2-discrete", "DPM++"]
+)
+def test_schedulers_by_name(name):
+    config = tiny.scheduler(prediction_type="v_prediction").config
+    built = schedulers.fresh_scheduler(name, config)
+    assert built.config.beta_end == 0.012
+    again = schedulers.fresh_scheduler(schedulers.recorded(built), {})
+    assert type(again) is type(built) and again is not built
+    assert schedulers.recorded(again) == schedulers.recorded(built)
+
+
+def test_schedulers_by_class_and_instance():
+    config = tiny.scheduler().config
+    assert isinstance(schedulers.fresh_scheduler(diffusers.DDIMScheduler, config), diffusers.DDIMScheduler)
+    mine = diffusers.DPMSolverMultistepScheduler(solver_order=3)
+    mine.set_timesteps(4)
+    built = schedulers.fresh_scheduler(mine, config)
+    assert built is not mine and built.config.solver_order == 3 and built.num_inference_steps is None
+
+
+@pytest.mark.parametrize(
+    "spec", ["nonsense", 3, dict, {"_class_name": "UNet2DModel"}, "FlowMatchEulerDiscreteScheduler"]
+)
+def test_what_is_no_scheduler_is_refused(spec):
+    with pytest.raises(MethodError, match="euler-ancestral"):
+        schedulers.fresh_scheduler(spec, tiny.scheduler().config)
