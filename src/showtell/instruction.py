@@ -112,7 +112,7 @@ def tokenize(pipe: Any, text: str) -> list[int]:
     convert = getattr(pipe, "maybe_convert_prompt", None)
     if convert is not None:
         text = convert(text, pipe.tokenizer)
-    return list(pipe.tokenizer(text, add_special_tokens=False).input_ids)
+    return list(pipe.tokenizer(text, add_special_tokens=False, verbose=False).input_ids)
 
 
 def cut(pipe: Any, text: str) -> tuple[Words, str]:
@@ -124,7 +124,11 @@ def cut(pipe: Any, text: str) -> tuple[Words, str]:
     if len(ids) <= fits:
         return Words(text=text), ""
     kept, tokenizer = tuple(ids[:fits]), pipe.tokenizer
-    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True) if tokenizer.is_fast else None
+    encoded = (
+        tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        if tokenizer.is_fast
+        else None
+    )
     if encoded is None or list(encoded.input_ids) != ids:
         return Words(text=tokenizer.decode(kept).strip(), ids=kept), tokenizer.decode(ids[fits:]).strip()
     start = encoded.offset_mapping[fits][0]

@@ -20,11 +20,11 @@ _SEED_LIMIT = 2**63
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One picture and what is asked of it, as the user gave it."""
+    """One picture and what is asked of it; ``seed`` is that of ``generator``, None where the user gave a generator."""
 
     image: Any
     instruction: Any
-    negative_prompt: str | None
+    negative_prompt: Any
     mask: Any
     seed: int | None
     generator: Any
@@ -58,46 +58,39 @@ def requests(
     """One request a picture. A list of pictures takes a list of instructions of the same length, whose items may
     be lists; seed, generator, mask and negative prompt may be lists of that length too. One seed serves all;
     without one, each picture gets its own at random. Raises ``UsageError`` for lists of another length."""
+    if generator is not None and seed is not None:
+        raise MethodError("give seed or generator, not both")
     if not is_batch(image):
-        one = Request(
-            image=image,
-            instruction=instruction,
-            negative_prompt=negative_prompt,
-            mask=mask,
-            seed=_seed(seed) if generator is None else None,
-            generator=_only(generator, seed),
-        )
-        return [one]
+        if isinstance(generator, (list, tuple)) and len(generator) != 1:
+            raise MethodError(f"one picture takes one generator (got {len(generator)})")
+        generator = generator[0] if isinstance(generator, (list, tuple)) else generator
+        return [_request(image, instruction, negative_prompt, mask, seed, generator)]
     n = len(image)
     if n == 0:
         raise ImageError("the list of pictures is empty")
     if not isinstance(instruction, (list, tuple)) or len(instruction) != n:
         got = f"{len(instruction)} instructions" if isinstance(instruction, (list, tuple)) else "one instruction"
         raise TextError(f"{n} pictures need a list of {n} instructions, one for each (got {got})")
-    if generator is not None and seed is not None:
-        raise MethodError("give seed or generator, not both")
-    generators = _each("generator", generator, n, shared=n == 1)
-    seeds = _each("seed", seed, n)
-    columns = zip(
+    columns = (
         image,
         instruction,
         _each("negative_prompt", negative_prompt, n),
         _each("mask", mask, n),
-        seeds,
-        generators,
-        strict=True,
+        _each("seed", seed, n),
+        _each("generator", generator, n, shared=n == 1),
     )
-    return [
-        Request(
-            image=i,
-            instruction=t,
-            negative_prompt=p,
-            mask=m,
-            seed=_seed(s) if g is None else None,
-            generator=_only(g, s),
-        )
-        for i, t, p, m, s, g in columns
-    ]
+    return [_request(*row) for row in zip(*columns, strict=True)]
+
+
+def _request(image: Any, instruction: Any, negative_prompt: Any, mask: Any, seed: Any, generator: Any) -> Request:
+    if generator is None:
+        seed = _seed(seed)
+        generator = starts.generator(seed)
+    elif not hasattr(generator, "initial_seed"):
+        raise MethodError(f"generator={generator!r} is not a torch.Generator")
+    return Request(
+        image=image, instruction=instruction, negative_prompt=negative_prompt, mask=mask, seed=seed, generator=generator
+    )
 
 
 def prepare_all(requests: Sequence[Request], pipe: Any, *, fit: str) -> list[Any]:
@@ -137,14 +130,10 @@ def prepare(request: Request, pipe: Any, *, fit: str) -> Job:
     frame = fitting.frame_for(
         picture.size, fit=fit, resolution=models.resolution(pipe), multiple=models.size_multiple(pipe)
     )
-    seed, generator = request.seed, request.generator
-    if generator is None:
-        generator = starts.generator(seed)  # type: ignore[arg-type]
-    else:
-        seed = _seed_of(generator, notes)
+    seed = _seed_of(request.generator, notes) if request.seed is None else request.seed
     return Job(
         picture=picture, frame=frame, instructions=parsed, told=told, words=words, negative=negative, mask=mask,
-        mask_record=record, seed=seed, generator=generator, notes=notes,
+        mask_record=record, seed=seed, generator=request.generator, notes=notes,
     )  # fmt: skip
 
 
@@ -191,18 +180,6 @@ def _seed(seed: Any) -> int:
     if isinstance(seed, bool) or not 0 <= number < _SEED_LIMIT:
         raise MethodError(f"seed={seed} is out of range: it must be a whole number from 0 to 2^63 - 1")
     return number
-
-
-def _only(generator: Any, seed: Any) -> Any:
-    if isinstance(generator, (list, tuple)):
-        if len(generator) != 1:
-            raise MethodError(f"one picture takes one generator (got {len(generator)})")
-        generator = generator[0]
-    if generator is not None and seed is not None:
-        raise MethodError("give seed or generator, not both")
-    if generator is not None and not hasattr(generator, "initial_seed"):
-        raise MethodError(f"generator={generator!r} is not a torch.Generator")
-    return generator
 
 
 def _seed_of(generator: Any, notes: list[str]) -> int | None:

@@ -33,8 +33,8 @@ def kind(pipe: Any) -> str:
         raise ModelError(f"{name_of(pipe)}: is not a Stable Diffusion pipeline (it has no {', '.join(missing)})")
     if getattr(pipe, "text_encoder_2", None) is not None or getattr(pipe.unet.config, "addition_embed_type", None):
         raise ModelError(f"{name_of(pipe)}: SDXL pipelines are not supported; use a Stable Diffusion 1.x or 2.x model")
-    told, hears = pipe.text_encoder.config.hidden_size, pipe.unet.config.cross_attention_dim
-    if told != hears:
+    told, hears = getattr(pipe.text_encoder.config, "hidden_size", None), pipe.unet.config.cross_attention_dim
+    if isinstance(told, int) and isinstance(hears, int) and told != hears:
         raise ModelError(
             f"{name_of(pipe)}: its text encoder's width is {told} and its UNet takes {hears}; "
             "they do not belong together"
@@ -73,7 +73,7 @@ def latent_factor(pipe: Any) -> int:
 
 def resolution(pipe: Any) -> int:
     """The side, in pixels, that the model was made for: 512 for Stable Diffusion 1.x."""
-    size = pipe.unet.config.sample_size
+    size = pipe.unet.config.sample_size or 64
     return (size if isinstance(size, int) else max(size)) * latent_factor(pipe)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from . import images, loading, models, recipe
+from . import images, loading, methods, models, recipe
 from .editor import Editor, load
 from .edits import Edit
 from .errors import FileFormatError, ImageError, UsageError
@@ -40,17 +40,18 @@ def replay(
     if editor is None:
         editor = load(made.model.id, device=device or _device(made), dtype=dtype or made.model.dtype)
     differs = _differences(made, editor, picture, mask)
+    # Settled here, so that a recipe can set hyper-parameters of the method and nothing else.
+    method, _ = methods.settle(methods.resolve(made.method.name), given=made.method.parameters, card={})
     edit = editor.edit(
         picture,
         list(made.instructions),
-        method=made.method.name,
+        method=method,
         seed=made.seed,
         scheduler=made.scheduler,
         negative_prompt=made.negative_prompt,
         mask=mask,
         fit=made.fit,
         sequential=made.sequential,
-        **made.method.parameters,
         **watching,
     )
     edit.notes[:0] = [*differs, _verdict(edit, png)]

@@ -18,7 +18,7 @@ def generator(seed: int) -> torch.Generator:
     return torch.Generator("cpu").manual_seed(seed)
 
 
-def noise(shape: tuple[int, int, int], generators: Sequence[Any], *, device: Any) -> Latents:
+def noise(shape: Sequence[int], generators: Sequence[Any], *, device: Any) -> Latents:
     """Standard normal noise (B, C, h, w), float32: one draw of ``shape`` = (C, h, w) from each sample's generator."""
     import torch
 

@@ -31,6 +31,3 @@ Span: TypeAlias = tuple[int, int]
 
 #: Called after each step with the step's index (from 0), the number of steps and the latents.
 StepCallback: TypeAlias = Callable[[int, int, Any], None]
-
-#: (width, height) in pixels.
-Size: TypeAlias = tuple[int, int]

@@ -28,7 +28,8 @@ def test_unknown_names_list_the_known(editor, picture):
     "options",
     [
         {"num_inference_steps": 0}, {"num_inference_steps": -1}, {"num_inference_steps": 1001},
-        {"num_inference_steps": 2.5}, {"num_inference_steps": True}, {"seed": -1}, {"seed": 2**63}, {"seed": 1.5}, {"seed": "a"}, {"seed": True},
+        {"num_inference_steps": 2.5}, {"num_inference_steps": True}, {"seed": -1}, {"seed": 2**63}, {"seed": 1.5},
+        {"seed": "a"}, {"seed": True},
         {"batch_size": 0}, {"generator": 3}, {"seed": [0, 1]}, {"generator": [torch.Generator()] * 2},
     ],
 )  # fmt: skip

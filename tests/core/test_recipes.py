@@ -112,6 +112,16 @@ def test_wrong_types_in_a_recipe_are_named(saved, tmp_path):
             recipe.read(with_chunk(tmp_path / "b.png", json.dumps({**data, key: value})))
 
 
+def test_a_recipe_sets_hyper_parameters_and_nothing_else(saved, tmp_path):
+    from showtell.errors import MethodError
+
+    data = recipe.read(saved[2]).to_dict()
+    for name in ("callback", "seed", "image"):
+        data["method"]["parameters"] = {name: 3}
+        with pytest.raises(MethodError, match=f"'{name}' is not a hyper-parameter"):
+            showtell.replay(with_chunk(tmp_path / "b.png", json.dumps(data)), saved[1], editor=saved[0])
+
+
 def test_files_without_a_recipe(picture, tmp_path):
     picture().save(tmp_path / "a.png")
     picture().save(tmp_path / "a.jpg")

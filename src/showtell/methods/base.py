@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from ..conditioning import Conditioning
 from ..errors import MethodError
@@ -78,29 +78,26 @@ class Method(Protocol):
         ...
 
 
-M = TypeVar("M")
-
-
-def settle(method: M, *, given: Mapping[str, Any], card: Mapping[str, Any]) -> tuple[M, dict[str, str]]:
+def settle(method: Any, *, given: Mapping[str, Any], card: Mapping[str, Any]) -> tuple[Any, dict[str, str]]:
     """Fill a method's hyper-parameters: the caller's, else the method value's own, else the card's, else the paper's.
 
     Returns the method and name -> ``"given"``, ``"card"`` or ``"paper"``. Raises ``MethodError`` for a hyper-parameter
     that the method does not have.
     """
-    fields = [f.name for f in dataclasses.fields(method)]  # type: ignore[arg-type]
+    fields = [f.name for f in dataclasses.fields(method)]
     for name, value in given.items():
         if value is not None and name not in fields:
             raise MethodError(
                 f"{name!r} is not a hyper-parameter of method {method.name!r}, which has: {', '.join(fields)}"
-            )  # type: ignore[attr-defined]
+            )
     values, origin = {}, {}
     for name in fields:
-        choices = {"given": given.get(name), "card": card.get(name), "paper": method.PAPER[name]}  # type: ignore[attr-defined]
+        choices = {"given": given.get(name), "card": card.get(name), "paper": method.PAPER[name]}
         if choices["given"] is None:
             choices["given"] = getattr(method, name)
         origin[name] = next((source for source, value in choices.items() if value is not None), "paper")
         values[name] = choices[origin[name]]
-    return dataclasses.replace(method, **values), origin  # type: ignore[type-var]
+    return dataclasses.replace(method, **values), origin
 
 
 def check_steps(value: int | None) -> None:

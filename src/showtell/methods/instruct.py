@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from .. import models, starts
 from ..blending import keep_outside
 from ..conditioning import InstructConditioning
+from ..errors import MethodError
 from ..guidance import Guidance, InstructDiffusionGuidance, TwoCondition, check_scale
 from ..sampling import keep
 from .base import Context, Plan, check_steps
@@ -41,13 +42,11 @@ class InstructPix2Pix:
         _check(self)
 
     def plan(self, context: Context) -> Plan:
-        scales = {"guidance_scale": self.guidance_scale, "image_guidance_scale": self.image_guidance_scale}
-        if self.image_guidance_scale < 1:  # type: ignore[operator]
+        s_T, s_I = _scales(self)
+        if s_I < 1:
             for b in range(len(context.pixels)):
-                context.note(
-                    b, f"image_guidance_scale {self.image_guidance_scale:g} is below 1: the picture is followed less"
-                )
-        return _plan(context, TwoCondition(**scales))  # type: ignore[arg-type]
+                context.note(b, f"image_guidance_scale {s_I:g} is below 1: the picture is followed less")
+        return _plan(context, TwoCondition(guidance_scale=s_T, image_guidance_scale=s_I))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +70,8 @@ class InstructDiffusion:
         _check(self)
 
     def plan(self, context: Context) -> Plan:
-        scales = {"guidance_scale": self.guidance_scale, "image_guidance_scale": self.image_guidance_scale}
-        return _plan(context, InstructDiffusionGuidance(**scales))  # type: ignore[arg-type]
+        s_T, s_I = _scales(self)
+        return _plan(context, InstructDiffusionGuidance(guidance_scale=s_T, image_guidance_scale=s_I))
 
 
 def _check(method: InstructPix2Pix | InstructDiffusion) -> None:
@@ -83,10 +82,17 @@ def _check(method: InstructPix2Pix | InstructDiffusion) -> None:
         check_scale("image_guidance_scale", method.image_guidance_scale, least=0.0)
 
 
+def _scales(method: InstructPix2Pix | InstructDiffusion) -> tuple[float, float]:
+    """s_T and s_I of a method whose hyper-parameters are settled."""
+    if method.guidance_scale is None or method.image_guidance_scale is None:
+        raise MethodError(f"method {method.name!r} is not settled: fill its hyper-parameters with methods.settle first")
+    return method.guidance_scale, method.image_guidance_scale
+
+
 def _plan(context: Context, guidance: Guidance) -> Plan:
     steps = context.steps
     image_latents = models.encode_image(context.pipe, context.pixels)
-    noise = starts.noise(tuple(image_latents.shape[1:]), context.generators, device=image_latents.device)
+    noise = starts.noise(image_latents.shape[1:], context.generators, device=image_latents.device)
     blend = keep
     if context.mask is not None:
         z = models.scaled(context.pipe, image_latents)
