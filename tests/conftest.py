@@ -11,7 +11,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
+
+# A busy machine is no failure.
+settings.register_profile("showtell", deadline=None)
+settings.load_profile("showtell")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -61,31 +61,47 @@ def write_atomic(path: str | os.PathLike[str], data: bytes, *, force: bool = Fal
 
 
 @contextlib.contextmanager
-def folder_atomic(path: str | os.PathLike[str], *, force: bool = False) -> Iterator[Path]:
+def folder_atomic(path: str | os.PathLike[str], *, marker: str, force: bool = False) -> Iterator[Path]:
     """A temporary folder beside ``path`` that becomes ``path`` if the block ends well, and vanishes if not.
 
-    An empty folder at ``path`` is replaced; one with something in it only with ``force``. Raises ``OutputError``.
+    An empty folder at ``path`` is replaced; one with something in it only with ``force``, and only if it holds a file
+    called ``marker``: so no force replaces a folder that was never ours. Raises ``OutputError``.
     """
     path = Path(path)
     if path.exists() and not path.is_dir():
         raise OutputError(f"{path}: is a file; name a folder")
-    if path.is_dir() and any(path.iterdir()) and not force:
+    full = path.is_dir() and any(path.iterdir())
+    if full and not force:
         raise OutputError(f"{path}: exists already and is not empty; use --force (force=True) to replace it")
-    if not path.parent.is_dir():
+    if full and not (path / marker).is_file():
+        raise OutputError(f"{path}: was not written by showtell (it has no {marker}) and is not replaced; name another")
+    if not path.absolute().parent.is_dir():
         raise OutputError(f"{path}: the folder {path.parent} does not exist; make it first")
     temporary: Path | None = None
     try:
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
-        yield temporary
-        temporary.chmod(0o777 & ~_umask())
-        if path.is_dir():
-            shutil.rmtree(path)
-        os.replace(temporary, path)
+        new = temporary / "new"
+        new.mkdir()
+        yield new
+        _swap(new, path, aside=temporary / "old")
     except OSError as error:
         raise output_error(path, error) from error
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _swap(new: Path, path: Path, *, aside: Path) -> None:
+    """Put a folder in the place of another, which is kept aside until the new one is there."""
+    old = path.is_dir()
+    if old:
+        os.replace(path, aside)
+    try:
+        os.replace(new, path)
+    except OSError:
+        if old:
+            os.replace(aside, path)
+        raise
 
 
 def output_error(path: str | os.PathLike[str], error: OSError) -> OutputError:

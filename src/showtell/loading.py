@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from . import files, models
-from .errors import ModelError, UsageError
+from .errors import ModelError, OutputError, UsageError
 
 STARTERS = ("starter", "starter-base", "starter-clip")
 # What diffusers, transformers and huggingface_hub raise for files that are missing, broken or do not fit.
@@ -111,9 +111,19 @@ def export(name: str, folder: str | os.PathLike[str], *, force: bool = False) ->
     The weights are written in float32, so that every library loads all parts in one dtype; the card goes beside them as
     ``showtell_card.json``. The folder appears whole or not at all. Raises ``ModelError`` or ``OutputError``.
     """
+    from safetensors import SafetensorError
+
     card = starter_card(name)
     folder = Path(folder)
-    with files.folder_atomic(folder, force=force) as temporary, _silent():
+    try:
+        _write_starter(name, folder, card, force=force)
+    except SafetensorError as error:  # how safetensors reports a full disk
+        raise OutputError(f"{folder}: cannot be written ({error})", exit_code=1) from error
+    return folder
+
+
+def _write_starter(name: str, folder: Path, card: dict[str, Any], *, force: bool) -> None:
+    with files.folder_atomic(folder, marker=CARD, force=force) as temporary, _silent():
         if name == "starter-clip":
             with _one_line(name):
                 clip = _clip(starters_dir())
@@ -125,7 +135,6 @@ def export(name: str, folder: str | os.PathLike[str], *, force: bool = False) ->
         else:
             _starter_pipeline(name, None).save_pretrained(temporary, safe_serialization=True)
         (temporary / CARD).write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return folder
 
 
 def load_clip(name_or_path: str | os.PathLike[str] = "starter-clip") -> tuple[Any, Any, Any]:

@@ -103,10 +103,31 @@ def test_export_overwrites_only_with_force(starters, tmp_path):
     (folder / "old").touch()
     showtell.export("starter-clip", folder, force=True)
     assert not (folder / "old").exists()
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "precious").touch()
+    with pytest.raises(OutputError, match="was not written by showtell"):
+        showtell.export("starter-clip", tmp_path / "home", force=True)
+    assert (tmp_path / "home" / "precious").exists()
     with pytest.raises(ModelError, match="starter-base"):
         showtell.export("nonsense", tmp_path / "x")
     with pytest.raises(OutputError, match="does not exist"):
         showtell.export("starter-clip", tmp_path / "a" / "b")
+
+
+def test_a_full_disk_leaves_nothing_behind(starters, tmp_path, monkeypatch):
+    from safetensors import SafetensorError
+    from transformers import CLIPModel
+
+    folder = showtell.export("starter-clip", tmp_path / "out")
+
+    def full(*args, **kwargs):
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(CLIPModel, "save_pretrained", full)
+    with pytest.raises(OutputError, match="No space left") as caught:
+        showtell.export("starter-clip", folder, force=True)
+    assert caught.value.exit_code == 1
+    assert (folder / "model.safetensors").exists() and [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_unknown_models(tmp_path, monkeypatch, starters):

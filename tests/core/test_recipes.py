@@ -209,7 +209,7 @@ def test_a_file_that_appears_meanwhile_is_not_overwritten(tmp_path, monkeypatch)
 
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path):
-    with pytest.raises(ZeroDivisionError), files.folder_atomic(tmp_path / "f") as temporary:
+    with pytest.raises(ZeroDivisionError), files.folder_atomic(tmp_path / "f", marker="m") as temporary:
         (temporary / "a").touch()
         raise ZeroDivisionError
     assert os.listdir(tmp_path) == []
