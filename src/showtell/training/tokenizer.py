@@ -17,7 +17,13 @@ START, END = "<|startoftext|>", "<|endoftext|>"
 POSITIONS = 77
 VOCABULARY = 1024
 
-_EVERYDAY = ["the", "quick", "brown", "fox", "jumps", "over", "the", "lazy", "dog", "while", "a", "small", "squirrel", "watches", "from", "an", "old", "oak", "and", "a", "girl", "in", "a", "hat", "reads", "a", "book", "make", "it", "look", "like", "a", "watercolor", "painting", "of", "mountains", "with", "snow", "and", "a", "river", "at", "sunset", "turn", "the", "cat", "into", "a", "dog", "add", "fireworks", "to", "the", "sky", "change", "the", "car", "to", "a", "bus", "what", "would", "it", "look", "like", "if", "it", "were", "winter", "spring", "summer", "or", "autumn", "remove", "the", "person", "in", "the", "background", "replace", "the", "flowers", "with", "roses", "give", "her", "a", "scarf", "and", "sunglasses", "put", "a", "boat", "on", "the", "lake", "let", "it", "rain", "show", "a", "street", "in", "paris", "by", "van", "gogh", "oil", "on", "canvas", "black", "orange", "brown", "golden", "silver", "glass", "wooden", "metal", "round", "long", "short", "tall", "old", "new"]
+_EVERYDAY = """
+the quick brown fox jumps over the lazy dog while a small squirrel watches from an old oak and a girl in a hat reads a book
+make it look like a watercolor painting of mountains with snow and a river at sunset turn the cat into a dog add fireworks
+to the sky change the car to a bus what would it look like if it were winter spring summer or autumn remove the person in
+the background replace the flowers with roses give her a scarf and sunglasses put a boat on the lake let it rain show a
+street in paris by van gogh oil on canvas black orange brown golden silver glass wooden metal round long short tall old new
+"""
 
 
 def corpus(cases: int = 4000) -> list[str]:
@@ -27,7 +33,7 @@ def corpus(cases: int = 4000) -> list[str]:
     for i in range(cases):
         plan = draw_plan(rng, actions=[ACTIONS[i % len(ACTIONS)]])
         lines += [p.text for p in (*plan.phrases, *plan.captions)]
-    return lines + ["a big, small thing in the top left, bottom right", *_EVERYDAY]
+    return lines + ["a big, small thing in the top left, bottom right", *_EVERYDAY.strip().splitlines()]
 
 
 def make_tokenizer() -> CLIPTokenizer:
