@@ -1,0 +1,60 @@
+"""`showtell demo`, on random starters: everything is there; what it looks like is for eyes to judge."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import showtell
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """One case of a kind, so that the demo is quick."""
+    from showtell.cli import gallery
+
+    monkeypatch.setattr(gallery, "EACH", 1)
+
+
+def test_the_demo_measures_and_draws(cli, few):
+    result = cli("demo", "--out", "shown", "--json", "--device", "cpu")
+    assert result.code == 0, result.err
+    figures = json.loads(Path("shown/figures.json").read_text())
+    assert (figures["single"], figures["double"]) == (8, 1)
+    assert {**figures, "written": "shown", "notes": []} == result.json
+    foreign = [case for case in figures["cases"] if case["right"] is None]
+    assert {Path(case["file"]).stem.split("-")[1] for case in foreign} == {"drawing", "photo"}
+    for case in figures["cases"]:
+        assert showtell.recipe.read(Path("shown") / case["file"]).instructions == tuple(case["words"])
+    assert Image.open("shown/sheet.png").width > 1000
+
+    replayed = cli("replay", "shown/01-recolour.png", "-o", "again.png")
+    assert replayed.code == 0, replayed.err
+    cli("demo", "--out", "shown").refused("shown/sheet.png: exists already")
+
+
+def test_the_demo_prints_a_table(cli, few):
+    result = cli("demo", "--device", "cpu")
+    assert result.code == 0, result.err
+    assert "right: " in result.out and result.out.endswith("wrote demo/sheet.png\n")
+    assert result.err == ""
+
+
+def test_the_photograph_has_an_odd_size():
+    from showtell.cli import gallery
+
+    with Image.open(Path(gallery.__file__).parent / "pictures" / "photo.jpg") as photo:
+        assert photo.width % 2 == 1 and photo.height % 2 == 1
+
+
+def test_a_sheet_survives_long_words_and_many_masks():
+    from showtell.cli import sheet
+
+    masks = [np.eye(64, dtype=bool)] * 6
+    picture = sheet.overlay(Image.new("RGB", (64, 64)), masks)
+    card = sheet.Card(title="word " * 80, pictures=[("edited", picture)], note="note " * 80, right=False)
+    assert sheet.draw("heading", [card] * 3).size > (100, 100)
