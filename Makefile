@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.showtell-installed
 OUT ?= demo
 PRESET ?= cpu
+COUNT ?= 500
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # One torch thread for each test worker: two workers that take every core slow each other down.
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1 TRANSFORMERS_VERBOSITY=error
@@ -46,12 +47,15 @@ format: $(STAMP) ## rewrite the code in the house style
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+bench: $(STAMP) ## measure the starters on held-out scenes (COUNT=500)
+	$(BIN)/showtell bench starter --count $(COUNT)
+
 starter: $(STAMP) ## train the starter models from nothing (PRESET=cpu|gpu|smoke)
 	$(BIN)/showtell train starter --preset $(PRESET)
 
 docs: $(STAMP) ## build the documentation into site/
 	$(BIN)/python tools/cli_reference.py --check
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 wheel: $(STAMP) ## build dist/*.whl
 	$(PIP) wheel --quiet --no-deps -w dist .

@@ -208,7 +208,8 @@ OTHERS = {
     "unknown preset": (["train", "starter", "--preset", "huge"], "'huge' is not one of"),
     "training into a file": (["train", "starter", "--out", "house.png"], "house.png: is a file"),
     "nothing to resume": (["train", "starter", "--out", "t", "--resume"], "t: holds no run to resume"),
-    "export over other files": (["models", "export", "starter", ".", "--force"], "holds other files"),
+    "export over other files": (["models", "export", "starter", ".", "--force"], "was not written by showtell"),
+    "bench over a file": (["bench", "starter", "-o", "house.png"], "house.png: exists already"),
     "demo into a file": (["demo", "--out", "house.png"], "house.png: is a file"),
 }
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from showtell.cli import demo, doctor, edit, models, replay, scenes, train
+from showtell.cli import bench, demo, doctor, edit, models, replay, scenes, train
 
 app = typer.Typer(
     help="Edit pictures by showing or by telling.",
@@ -38,6 +38,7 @@ edit.register(app)
 replay.register(app)
 scenes.register(app)
 train.register(app)
+bench.register(app)
 models.register(app)
 doctor.register(app)
 demo.register(app)

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import typer
 
 from showtell.cli import console, options
-from showtell.errors import OutputError
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="starter, starter-base or starter-clip.")]
 
@@ -50,15 +49,8 @@ def export(
     """Write a starter as a folder that stock diffusers (starter-clip: transformers) loads."""
     from showtell import loading
 
-    _check_replaceable(folder, loading.CARD)
     written = loading.export(name, folder, force=force)
     console.finish({"name": name, "written": str(written)}, f"wrote {name} to {written}", as_json=as_json)
-
-
-def _check_replaceable(folder: Path, card: str) -> None:
-    """--force replaces an earlier export as a whole; never a folder that holds something else."""
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / card).is_file():
-        raise OutputError(f"{folder}: holds other files than an exported model; name a new folder")
 
 
 def _lines(value: Any, indent: str) -> list[str]:

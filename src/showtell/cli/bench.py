@@ -1,0 +1,60 @@
+"""`showtell bench`: measurements that anyone can run again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from showtell.cli import console, options, outputs
+
+EPILOG = "Example: showtell bench starter --count 100 -o figures.json"
+
+
+def register(app: typer.Typer) -> None:
+    bench = typer.Typer(help="Measure against the truth, on held-out scenes.", epilog=EPILOG)
+    bench.callback()(lambda: None)
+    bench.command("starter", epilog=EPILOG)(starter)
+    app.add_typer(bench, name="bench")
+
+
+def starter(
+    count: Annotated[
+        int, typer.Option("--count", min=2, help="Single edits; of 2, 3 and 4 joined ones 0.4, 0.2, 0.2 as many.")
+    ] = 500,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the figures as JSON, too.")] = None,
+    device: options.Device = "auto",
+    dtype: options.Dtype = None,
+    as_json: options.Json = False,
+    force: options.Force = False,
+) -> None:
+    """The starters' held-out figures: editing, grounding, autoencoder, and matching of captions.
+
+    The cases are those of the held-out seeds 0, 1, ... so that the same command gives the same figures.
+    """
+    from showtell import files
+
+    if out is not None:
+        files.check_output(out, force=force)
+
+    import showtell
+    from showtell.bench import cards
+
+    def say(line: str) -> None:
+        if not as_json:
+            typer.echo(line, err=True)
+
+    figures = cards.measure(showtell.load("starter", device=device, dtype=dtype), count=count, say=say)
+    if out is not None:
+        files.write_atomic(out, outputs.json_bytes(console.plain(figures)), force=force)
+    console.finish(figures, console.table(["figure", "value"], _rows(figures)), as_json=as_json)
+
+
+def _rows(tree: dict[str, Any], prefix: str = "") -> list[list[str]]:
+    """Nested figures as rows of a name and a value."""
+    rows: list[list[str]] = []
+    for key, value in tree.items():
+        name = f"{prefix}{key.replace('_', ' ')}"
+        rows += _rows(value, f"{name}, ") if isinstance(value, dict) else [[name, str(value)]]
+    return rows
