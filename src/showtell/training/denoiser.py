@@ -126,6 +126,12 @@ def base_loss(
     return loss_at
 
 
+def conditioning_kept(r: Tensor) -> tuple[Tensor, Tensor]:
+    """Which samples keep their text and which their picture, from one uniform r a sample: text off below 0.10, picture
+    off from 0.05 to 0.15, so that 5 % lose the text, 5 % the picture and 5 % both (methods.md §7)."""
+    return r >= 0.10, (r < 0.05) | (r >= 0.15)
+
+
 def instruct_loss(
     unet: UNet2DConditionModel,
     attention: TrainingAttention,
@@ -136,16 +142,14 @@ def instruct_loss(
     seed: int,
     device: str,
 ) -> LossAt:
-    """InstructPix2Pix's loss (methods.md §1): ‖v − v_θ(z_t, t, E(c_I), c_T)‖², text off for r < 0.10, picture off for
-    0.05 ≤ r < 0.15, drawn per sample. Where both are given the error inside the edited region counts `1 + inside` times:
+    """InstructPix2Pix's loss (methods.md §1): ‖v − v_θ(z_t, t, E(c_I), c_T)‖². Where both are given the error inside the edited region counts `1 + inside` times:
     the region follows from the picture and the words, so the best prediction stays the same and is found sooner."""
 
     def loss_at(step: int) -> tuple[Tensor, dict[str, float]]:
         draw = generator(seed, step, "cpu")
         n = preset.instruct.batch
         index = torch.randint(len(material.corpus), (n,), generator=draw).numpy()
-        r = torch.rand(n, generator=draw)
-        has_text, has_image = r >= 0.10, (r < 0.05) | (r >= 0.15)
+        has_text, has_image = conditioning_kept(torch.rand(n, generator=draw))
         context = torch.where(has_text[:, None, None], words.of(index), material.empty).to(device)
         pair = torch.from_numpy(material.latents[index]).to(device).float()
         image = pair[:, 0] * has_image.to(device)[:, None, None, None]

@@ -1,0 +1,109 @@
+"""The whole training, from nothing to a folder that the editor loads, with a handful of steps."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from showtell.errors import UsageError
+from showtell.training import corpus, tokenizer
+from showtell.training.starter import train_starter
+
+COUNTS = (0.5, 0.3, 0.1, 0.1)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    return train_starter(out=tmp_path_factory.mktemp("trained"), preset_name="smoke")
+
+
+def test_a_smoke_run_makes_every_component_in_half_precision(trained) -> None:
+    from safetensors import safe_open
+
+    for part in ("clip/model", *(f"{p}/diffusion_pytorch_model" for p in ("vae", "unet-base", "unet-instruct"))):
+        with safe_open(trained / f"{part}.safetensors", "pt") as file:
+            assert {file.get_slice(k).get_dtype() for k in file.keys()} <= {"F16", "I64"}  # noqa: SIM118
+    assert not list(trained.glob(".*.part"))
+
+
+def test_what_was_trained_edits_a_picture(trained, monkeypatch) -> None:
+    import showtell
+    from showtell import scenes
+
+    (trained / "cards").mkdir(exist_ok=True)
+    (trained / "cards" / "starter.json").write_text(json.dumps({"name": "starter", "defaults": {}}))
+    monkeypatch.setenv("SHOWTELL_STARTERS", str(trained))
+    edit = showtell.load("starter").edit(scenes.sample(1).before, "make it sepia", seed=0, num_inference_steps=2)
+    assert edit.image.size == (64, 64)
+
+
+def test_a_finished_run_is_opened_not_trained_again(trained) -> None:
+    before = {p: p.stat().st_mtime_ns for p in trained.rglob("*.safetensors")}
+    train_starter(out=trained, preset_name="smoke")
+    assert before == {p: p.stat().st_mtime_ns for p in trained.rglob("*.safetensors")}
+
+
+def test_a_folder_with_a_run_of_other_settings_is_refused(trained) -> None:
+    with pytest.raises(UsageError, match="another seed"):
+        train_starter(out=trained, preset_name="smoke", seed=1)
+
+
+def test_an_interrupted_corpus_goes_on_to_the_same_arrays(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(corpus, "_BLOCK", 8)
+    whole = corpus.make_corpus(tmp_path / "whole", cases=24, counts=COUNTS)
+
+    def stop(stage: str, step: int, steps: int, figures: dict) -> None:
+        if step == 16:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        corpus.make_corpus(tmp_path / "cut", cases=24, counts=COUNTS, report=stop)
+    with (tmp_path / "cut" / "cases.jsonl").open("a") as file:
+        file.write('{"half a li')
+    cut = corpus.make_corpus(tmp_path / "cut", cases=24, counts=COUNTS)
+    assert np.array_equal(whole.pictures, cut.pictures) and np.array_equal(whole.regions, cut.regions)
+    assert whole.entries == cut.entries
+
+
+def test_marks_point_at_the_words_that_name_the_regions(tmp_path) -> None:
+    made = corpus.make_corpus(tmp_path, cases=40, counts=COUNTS)
+    words = tokenizer.make_tokenizer()
+    from showtell import scenes
+
+    nouns = {*scenes.KINDS, *scenes.STYLES, "background", *(b.word for b in scenes.BACKDROPS.values())}
+    for entry in made.entries:
+        for text in (entry.instruction, *entry.captions):
+            ids = words(text.text).input_ids
+            tokens = words.convert_ids_to_tokens(ids)
+            assert len(ids) <= tokenizer.POSITIONS
+            assert all(tokens[at].removesuffix("</w>") in nouns for at, _ in text.marks)
+
+
+def test_every_word_of_the_world_is_one_token() -> None:
+    from showtell.scenes.language import words
+
+    tool = tokenizer.make_tokenizer()
+    lines = tokenizer.corpus(300)[:-8]
+    assert all(len(tool(line).input_ids) == len(words(line)) + 2 for line in lines)
+
+
+def test_the_tokenizer_spells_what_it_does_not_know(tmp_path) -> None:
+    from transformers import CLIPTokenizer
+
+    tokenizer.save_tokenizer(tmp_path)
+    tool = CLIPTokenizer.from_pretrained(tmp_path)
+    text = "zebra-crossing, naïve 猫!"
+    assert tool.decode(tool(text).input_ids, skip_special_tokens=True).strip().replace(" ", "") == text.replace(" ", "")
+    assert tool.eos_token_id == tool.pad_token_id != tool.bos_token_id
+    vocabulary = json.loads((tmp_path / "vocab.json").read_text())
+    assert vocabulary == tool.get_vocab()
+
+
+def test_steps_draw_from_streams_of_their_own() -> None:
+    from showtell.training.loop import generator
+
+    draws = {float(torch.rand(1, generator=generator(seed, step))) for seed in range(3) for step in range(50)}
+    assert len(draws) == 150
