@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -119,3 +122,53 @@ def test_train_hands_its_options_on(cli, monkeypatch):
     assert result.err == "training: clip, 2 steps\n"
     assert told == {"out": Path("t"), "preset_name": "smoke", "seed": 4, "device": "cpu", "stages": 2}
     assert cli(*args, "--json").json["written"] == "t"
+
+
+def test_an_interrupted_training_says_how_to_go_on(cli, monkeypatch):
+    from showtell.training import starter
+
+    def train_starter(**_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(starter, "train_starter", train_starter)
+    cli("train", "starter", "--out", "t").refused("with --resume to go on in t", code=130)
+
+
+def test_an_unexpected_error_is_one_line_and_a_traceback_only_when_asked(cli, monkeypatch):
+    from showtell.training import starter
+
+    def train_starter(**_):
+        raise ZeroDivisionError("two\nlines")
+
+    monkeypatch.setattr(starter, "train_starter", train_starter)
+    result = cli("train", "starter", "--out", "t")
+    assert result.code == 1
+    assert result.err == "showtell: unexpected ZeroDivisionError: two lines (set SHOWTELL_DEBUG=1 to see where)\n"
+    monkeypatch.setenv("SHOWTELL_DEBUG", "1")
+    with pytest.raises(ZeroDivisionError):
+        cli("train", "starter", "--out", "t")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pseudo-terminals are POSIX")
+def test_a_bar_is_shown_on_a_terminal_only(folder, starters):
+    import pty
+
+    args = [
+        sys.executable,
+        "-m",
+        "showtell.cli",
+        "scenes",
+        "--count",
+        "3",
+        "--sheet",
+        "s.png",
+        "--seed",
+        "0",
+        "--force",
+    ]
+    master, slave = pty.openpty()
+    done = subprocess.run(args, stdout=subprocess.PIPE, stderr=slave, env={**os.environ, "TERM": "xterm"})
+    os.close(slave)
+    assert done.returncode == 0 and "drawing" in os.read(master, 100_000).decode()
+    os.close(master)
+    assert subprocess.run(args, capture_output=True).stderr == b""

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from showtell.edits import Edit
 
 
+BATCH = 6
+"""Pictures that are edited at once."""
+
+
 def register(app: typer.Typer) -> None:
     app.command("demo", epilog="Example: showtell demo --out demo")(demo)
 
@@ -57,23 +61,16 @@ def demo(
 
 def _edit(editor: Editor, exhibits: list[Exhibit], seed: int, *, as_json: bool) -> list[Edit]:
     """All edits in batches. An edit that fails ends the demo: everything here is meant to work."""
-    done = 0
+    edits: list[Edit] = []
     with console.progress("editing", as_json=as_json) as tick:
-
-        def step(i: int, n: int, _: Any) -> None:
-            nonlocal done
-            done += 1
-            tick(done, max(done, n * 5))
-
-        edits = editor.edit(
-            [e.picture for e in exhibits],
-            [list(e.words) for e in exhibits],
-            seed=[seed + i for i in range(len(exhibits))],
-            callback=step,
-        )
-    for edit in edits:
-        if isinstance(edit, Exception):
-            raise edit
+        for first in range(0, len(exhibits), BATCH):
+            part = exhibits[first : first + BATCH]
+            seeds = [seed + first + i for i in range(len(part))]
+            for edit in editor.edit([e.picture for e in part], [list(e.words) for e in part], seed=seeds):
+                if isinstance(edit, Exception):
+                    raise edit
+                edits.append(edit)
+            tick(len(edits), len(exhibits))
     return edits
 
 

@@ -9,6 +9,11 @@ import typer
 
 from showtell.cli import console, options
 
+SUMMARIES = {
+    "starter": "edits pictures by instructions",
+    "starter-base": "draws pictures from captions; starter was made from it",
+    "starter-clip": "a CLIP with both towers; its text tower serves the other two",
+}
 Name = Annotated[str, typer.Argument(metavar="NAME", help="starter, starter-base or starter-clip.")]
 
 
@@ -27,7 +32,7 @@ def list_models(as_json: options.Json = False) -> None:
     rows = []
     for name in loading.STARTERS:
         card = loading.starter_card(name)
-        rows.append({"name": name, "kind": str(card.get("kind", "")), "summary": str(card.get("summary", ""))})
+        rows.append({"name": name, "kind": str(card.get("kind", "")), "summary": SUMMARIES[name]})
     text = console.table(["model", "kind", "what it is"], [[r["name"], r["kind"], r["summary"]] for r in rows])
     console.finish({"models": rows, "folder": str(loading.starters_dir())}, text, as_json=as_json)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from showtell.cli import console, options
-from showtell.errors import OutputError, UsageError
+from showtell.errors import Cancelled, OutputError, UsageError
 
 if TYPE_CHECKING:
     from showtell.training.loop import Report
@@ -50,15 +50,16 @@ def starter(
     from showtell.training.settings import STAGES
     from showtell.training.starter import train_starter
 
-    with _reporting(as_json=as_json) as report:
-        folder = train_starter(
-            out=out,
-            preset_name=preset,
-            seed=seed,
-            device=pick_device(device),
-            stages=STAGES.index(until) + 1,
-            report=report,
-        )
+    stages = STAGES.index(until) + 1
+    try:
+        with _reporting(as_json=as_json) as report:
+            folder = train_starter(
+                out=out, preset_name=preset, seed=seed, device=pick_device(device), stages=stages, report=report
+            )
+    except KeyboardInterrupt as stop:
+        raise Cancelled(
+            f"interrupted; the run is kept: give the same command with --resume to go on in {out}"
+        ) from stop
     result = {"written": str(folder), "preset": preset, "seed": seed, "until": until}
     console.finish(result, f"trained in {folder} (seed {seed})", as_json=as_json)
 
