@@ -22,7 +22,7 @@ GOOD, BAD = "#2e8b57", "#c0392b"
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """One case: named pictures side by side. ``right`` puts a tick or a cross on the picture named ``judged``."""
+    """One case: named pictures side by side. ``right`` puts a tick or a cross under the picture named ``judged``."""
 
     title: str
     pictures: Sequence[tuple[str, Image.Image]]
@@ -68,34 +68,42 @@ def draw(heading: str, cards: Sequence[Card], *, subtitle: str = "", columns: in
 def _card(page: Image.Image, pen: ImageDraw.ImageDraw, card: Card, at: tuple[int, int], size: tuple[int, int]) -> None:
     left, top = at
     pen.rounded_rectangle((left, top, left + size[0], top + size[1]), radius=8, fill=CARD)
-    inner = left + GAP + 4
+    x, y = left + GAP + 4, top + 36
     room = size[0] - 2 * (GAP + 4)
-    pen.text((inner, top + 8), _shorten(pen, card.title, _font(17), room), fill=INK, font=_font(17))
-    for i, (name, picture) in enumerate(card.pictures):
-        x, y = inner + i * (CELL + GAP), top + 36
-        _place(page, picture, (x, y))
+    _line(pen, (x, top + 8), card.title, INK, room, (17, 15, 13))
+    _line(pen, (x, y + CELL + 22), card.note, GREY if card.right is not False else BAD, room, (14, 12))
+    widest = (room + GAP) // len(card.pictures) - GAP
+    for name, picture in card.pictures:
+        scaled = _scaled(picture, (widest, CELL))
+        page.paste(scaled, (x, y + (CELL - scaled.height) // 2))
         pen.text((x, y + CELL + 3), name, fill=GREY, font=_font(13))
         if card.right is not None and name == card.judged:
-            _badge(pen, (x + CELL - 15, y + 15), card.right)
-    note = _shorten(pen, card.note, _font(14), room)
-    pen.text((inner, top + 36 + CELL + 22), note, fill=GREY if card.right is not False else BAD, font=_font(14))
+            _badge(pen, (x + scaled.width - 9, y + CELL + 12), card.right)
+        x += max(scaled.width, 64) + GAP
 
 
-def _place(page: Image.Image, picture: Image.Image, at: tuple[int, int]) -> None:
-    scale = CELL / max(picture.size)
+def _scaled(picture: Image.Image, room: tuple[int, int]) -> Image.Image:
+    scale = min(room[0] / picture.width, room[1] / picture.height)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    scaled = picture.convert("RGB").resize(size, Image.Resampling.BICUBIC)
-    page.paste(scaled, (at[0] + (CELL - size[0]) // 2, at[1] + (CELL - size[1]) // 2))
+    return picture.convert("RGB").resize(size, Image.Resampling.BICUBIC)
+
+
+def _line(
+    pen: ImageDraw.ImageDraw, at: tuple[int, int], text: str, colour: str, room: int, sizes: tuple[int, ...]
+) -> None:
+    """One line in the largest size that fits, else cut short in the smallest."""
+    font = next((f for f in map(_font, sizes) if pen.textlength(text, font=f) <= room), _font(sizes[-1]))
+    pen.text(at, _shorten(pen, text, font, room), fill=colour, font=font)
 
 
 def _badge(pen: ImageDraw.ImageDraw, centre: tuple[int, int], right: bool) -> None:
     x, y = centre
-    pen.ellipse((x - 11, y - 11, x + 11, y + 11), fill=GOOD if right else BAD, outline="white", width=2)
+    pen.ellipse((x - 9, y - 9, x + 9, y + 9), fill=GOOD if right else BAD)
     if right:
-        pen.line((x - 5, y, x - 1, y + 4, x + 6, y - 4), fill="white", width=3, joint="curve")
+        pen.line((x - 5, y, x - 1, y + 4, x + 5, y - 4), fill="white", width=2, joint="curve")
     else:
-        pen.line((x - 4, y - 4, x + 4, y + 4), fill="white", width=3)
-        pen.line((x - 4, y + 4, x + 4, y - 4), fill="white", width=3)
+        pen.line((x - 4, y - 4, x + 4, y + 4), fill="white", width=2)
+        pen.line((x - 4, y + 4, x + 4, y - 4), fill="white", width=2)
 
 
 def _shorten(pen: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, room: int) -> str:
