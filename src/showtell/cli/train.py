@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -34,6 +34,9 @@ def starter(
         typer.Option("--preset", help="cpu: an evening on two cores; gpu: half an hour; smoke: a few steps."),
     ] = "cpu",
     until: Annotated[Stage, typer.Option("--until", help="The last stage to train.")] = "instruct",
+    measure: Annotated[
+        bool, typer.Option("--measure/--no-measure", help="In the end tune the defaults, measure, and write the cards.")
+    ] = True,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
     seed: Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help="Random seed of the run.")] = 0,
     device: options.Device = "auto",
@@ -41,27 +44,36 @@ def starter(
 ) -> None:
     """Train the starter models: CLIP, autoencoder, base and instruct, on scenes that are drawn first.
 
+    In the end the defaults are tuned on training seeds, everything is measured on held-out ones, and model cards are
+    written.
     A run may be stopped at any moment, also by kill -9, and goes on with --resume. Use what was trained by setting
     SHOWTELL_STARTERS to the folder.
     """
     _check(out, resume=resume)
 
+    from showtell.cli import cards
     from showtell.loading import pick_device
     from showtell.training.settings import STAGES
     from showtell.training.starter import train_starter
 
-    stages = STAGES.index(until) + 1
+    stages, device_name = STAGES.index(until) + 1, pick_device(device)
     try:
         with _reporting(as_json=as_json) as report:
             folder = train_starter(
-                out=out, preset_name=preset, seed=seed, device=pick_device(device), stages=stages, report=report
+                out=out, preset_name=preset, seed=seed, device=device_name, stages=stages, report=report
             )
+        if measure and stages == len(STAGES):
+            cards.finish(folder, preset=preset, seed=seed, device=device_name, say=_say(as_json=as_json))
     except KeyboardInterrupt as stop:
         raise Cancelled(
             f"interrupted; the run is kept: give the same command with --resume to go on in {out}"
         ) from stop
     result = {"written": str(folder), "preset": preset, "seed": seed, "until": until}
     console.finish(result, f"trained in {folder} (seed {seed})", as_json=as_json)
+
+
+def _say(*, as_json: bool) -> Callable[[str], None]:
+    return lambda line: None if as_json else typer.echo(f"measuring: {line}", err=True)
 
 
 def _check(out: Path, *, resume: bool) -> None:
