@@ -22,7 +22,10 @@ HEAD = """# Command line
 
 Results go to stdout, notes and progress to stderr; there are progress bars on a terminal and none in a pipe. With
 `--json` a command prints one JSON object. Exit codes: 0 success, 1 a failure that is not your doing, 2 wrong use, 130
-stopped by Ctrl-C. An error is one line on stderr. Nothing is overwritten without `--force`, and a file is either whole
+stopped by Ctrl-C. An error is one line on stderr. `--seed`, `--device` and `--dtype` are there where they mean
+something: `replay` takes its seed from the recipe, and what draws no random numbers has none.
+
+Nothing is overwritten without `--force`, and a file is either whole
 or not there. Set `SHOWTELL_DEBUG=1` to see where an unexpected error comes from, and
 `SHOWTELL_STARTERS` to use other starter models.
 """

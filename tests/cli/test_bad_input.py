@@ -48,6 +48,8 @@ def test_a_picture_that_cannot_be_edited(name, cli, folder, unchanged):
 WRONG = {
     "empty instruction": (["house.png", "", "-o", "out.png"], "instruction is empty"),
     "blank instruction": (["house.png", "  ", "-o", "out.png"], "instruction is empty"),
+    "words in no encoding": (["house.png", "a \udce9 b", "-o", "out.png"], "encoding"),
+    "negative in no encoding": (["house.png", "x", "-o", "out.png", "--negative", "\udce9"], "encoding"),
     "unknown method": (["house.png", "x", "-o", "out.png", "--method", "magic"], "'magic' is not known"),
     "unknown model": (["house.png", "x", "-o", "out.png", "--model", "no-such-model"], "no-such-model: no such model"),
     "unknown scheduler": (["house.png", "x", "-o", "out.png", "--scheduler", "magic"], "magic"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from showtell.cli import console, options
+from showtell.errors import TextError
 
 if TYPE_CHECKING:
     from showtell.edits import Edit
@@ -59,6 +60,8 @@ def edit(
         "image_guidance_scale": image_guidance_scale,
         "scheduler": scheduler,
     }
+    for text in (*words, negative or ""):
+        _check_text(text)
     opened = _check(picture, words, out, method, chosen, mask, save_masks=save_masks, force=force)
 
     import showtell
@@ -104,6 +107,14 @@ def _check(
     if mask is not None:
         images.open_mask(mask, size=opened.size)
     return opened
+
+
+def _check_text(text: str) -> None:
+    """Bytes that the terminal's encoding could not read arrive as lone surrogates, which no tokenizer takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise TextError(f"{text!a} is not text in this terminal's encoding; set it to UTF-8") from error
 
 
 def _save(result: Edit, out: Path, *, save_masks: bool, force: bool) -> list[str]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import warnings
@@ -18,7 +19,7 @@ DEBUG = "SHOWTELL_DEBUG"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code. ``argv`` leaves out the program's name."""
     args = list(sys.argv[1:] if argv is None else argv) or ["--help"]
-    _quieten_libraries()
+    _prepare_terminal()
     try:
         with warnings.catch_warnings():
             if not os.environ.get(DEBUG):
@@ -74,11 +75,14 @@ def _unexpected(error: Exception) -> int:
     return _fail(f"unexpected {type(error).__name__}: {error} (set {DEBUG}=1 to see where)", 1)
 
 
-def _quieten_libraries() -> None:
-    """Keep other libraries' logs and bars off the terminal. A variable that the user has set wins."""
+def _prepare_terminal() -> None:
+    """Keep other libraries' logs and bars off the terminal (a variable that the user has set wins), and print whatever can be."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that cannot show a letter is no reason to stop
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
