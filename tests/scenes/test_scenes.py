@@ -56,7 +56,18 @@ def test_a_seed_gives_the_same_words_and_pixels_everywhere() -> None:
         words += [*case.instructions, *case.captions]
         means.append(pixels(case.after).mean())
     assert hashlib.sha256("\n".join(words).encode()).hexdigest()[:16] == "6630e26b4b87f5ef"
-    assert np.allclose(means[:6], [np.float64(0.5869), np.float64(0.691), np.float64(0.5305), np.float64(0.5045), np.float64(0.7441), np.float64(0.6136)], atol=1 / 255)
+    assert np.allclose(
+        means[:6],
+        [
+            np.float64(0.5869),
+            np.float64(0.691),
+            np.float64(0.5305),
+            np.float64(0.5045),
+            np.float64(0.7441),
+            np.float64(0.6136),
+        ],
+        atol=1 / 255,
+    )
 
 
 def test_drawing_many_at_once_is_drawing_each_alone() -> None:

@@ -37,7 +37,11 @@ def measure(editor: Editor, *, count: int = 500, say: Say = lambda line: None) -
     figures["grounding"] = starter.grounding_figures(editor, count=count, say=say)
     figures["editing"] = starter.instruct_figures(editor, count=count, say=say)
     figures["world"] = {"shares": dict(scenes.SHARES), "split": "heldout", "first_seed": 0}
-    figures["machine"] = {"system": platform.system(), "processor": platform.machine(), "python": platform.python_version()}
+    figures["machine"] = {
+        "system": platform.system(),
+        "processor": platform.machine(),
+        "python": platform.python_version(),
+    }
     return figures
 
 

@@ -89,7 +89,7 @@ def fit(
     resumed. Raises ShowtellError when the loss is not finite, leaving the last good checkpoint.
     """
     learned = [p for p in model.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(learned, lr=settings.lr, betas=(0.9, 0.99), weight_decay=settings.weight_decay)
+    optimiser = torch.optim.AdamW(learned, lr=settings.lr, betas=(0.9, 0.99), weight_decay=settings.weight_decay, fused=True)
     state = State(model, optimiser, {k: v.detach().clone() for k, v in model.state_dict().items()})
     checkpoint, saved = folder / "last.safetensors", time.monotonic()
     if checkpoint.exists():
@@ -120,11 +120,11 @@ def fit(
 @torch.no_grad()
 def _update_ema(state: State, most: float) -> None:
     decay = min(most, (1 + state.step) / (10 + state.step))  # the warm-up of methods.md §7
-    for name, value in state.model.state_dict().items():
-        if value.is_floating_point():
-            state.ema[name].lerp_(value, 1 - decay)
-        else:
-            state.ema[name].copy_(value)
+    now = state.model.state_dict()
+    whole = [name for name, value in now.items() if not value.is_floating_point()]
+    for name in whole:
+        state.ema[name].copy_(now.pop(name))
+    torch._foreach_lerp_([state.ema[name] for name in now], list(now.values()), 1 - decay)
 
 
 class _Log:
