@@ -14,7 +14,7 @@ from PIL import Image
 
 from showtell import scenes
 from showtell.errors import ImageError, UsageError
-from showtell.scenes.sample import draw_plan, draw_scene
+from showtell.scenes.draw import draw_plan, draw_scene
 
 SEEDS = st.integers(min_value=0, max_value=2**40)
 

@@ -26,12 +26,12 @@ def measure(editor: Editor, *, count: int = 500, say: Say = lambda line: None) -
     """The held-out figures of the starters that `editor` was loaded from: `count` single edits, and shares of it."""
     from transformers import CLIPModel
 
-    from showtell import models
+    from showtell import loading
 
     cases = editing.heldout(count)
     figures: dict[str, Any] = {"autoencoder": starter.autoencoder(editor.pipe, cases)}
     say(f"autoencoder: {figures['autoencoder']['psnr']} dB")
-    clip = CLIPModel.from_pretrained(models.starters_dir() / "clip", dtype="float32").eval()
+    clip = CLIPModel.from_pretrained(loading.starters_dir() / "clip", dtype="float32").eval()
     figures["clip"] = starter.matching(clip, editor.pipe.tokenizer, editing.heldout(max(count, starter.AMONG)))
     say(f"caption among {starter.AMONG}: {figures['clip']['accuracy']}")
     figures["grounding"] = starter.grounding_figures(editor, count=count, say=say)

@@ -47,7 +47,7 @@ def _looks(pipe: Any, cases: Sequence[tuple[int, scenes.Case]]) -> list[Look]:
     z_t = alpha_bar.sqrt() * z + (1 - alpha_bar).sqrt() * noise
     texts = [", ".join(c.instructions) for _, c in cases]
     embeds = torch.stack([instruction.assemble(pipe, [instruction.Words(text=text)])[0] for text in texts])
-    with torch.no_grad(), attention.captured(pipe.unet, z.shape[-2:]) as maps:
+    with torch.no_grad(), attention.captured(pipe.unet, (z.shape[-2], z.shape[-1])) as maps:
         pipe.unet(torch.cat((z_t, image), 1), t, encoder_hidden_states=embeds)
     mean = maps.mean()
     found = []

@@ -57,7 +57,7 @@ def tune_guidance(editor: Editor, *, count: int, say: Say) -> dict[str, Any]:
     best: tuple[float, float, dict[str, Any]] | None = None
     for s_t in (1.5, 2.0, 3.0, 4.5):
         for s_i in (1.0, 1.3, 1.7):
-            choice = {"guidance_scale": s_t, "image_guidance_scale": s_i, "num_inference_steps": 20}
+            choice: dict[str, Any] = {"guidance_scale": s_t, "image_guidance_scale": s_i, "num_inference_steps": 20}
             found = editing.summary(editing.run(editor, cases, **choice))
             say(f"s_T {s_t} s_I {s_i}: {found['success']:.3f} (inside {found['inside']:.3f})")
             key = (found["success"], -found["median_edit_error"])
@@ -83,7 +83,7 @@ def grounding_figures(editor: Editor, *, count: int, say: Say) -> dict[str, Any]
     Styles are left out: their mask is the whole picture, where every map is right.
     """
     local = [a for a in scenes.ACTIONS if a != "style"]
-    training = {"actions": local, "first": TUNING_SEEDS, "split": "train"}
+    training: dict[str, Any] = {"actions": local, "first": TUNING_SEEDS, "split": "train"}
     tuned = grounding.looks(editor, editing.heldout(count // 2, **training))
     tuned += grounding.looks(editor, editing.heldout(count // 2, edits=2, **training))
     gamma, tau = grounding.tune(tuned)

@@ -10,10 +10,10 @@ same pixels (within 1/255) on every machine.
 """
 
 from showtell.scenes.case import SUCCESS_ERROR, SUCCESS_PSNR, Case, Score, apply, edit_masks, sample, score
+from showtell.scenes.draw import SHARES, Plan
 from showtell.scenes.edits import ACTIONS, Edit, apply_edit
 from showtell.scenes.language import Phrase, caption, join, wordings
 from showtell.scenes.render import SIZE, render, silhouettes
-from showtell.scenes.sample import SHARES, Plan
 from showtell.scenes.world import BACKDROPS, COLOURS, KINDS, PLACES, STYLES, Scene, Thing
 
 __all__ = [

@@ -13,9 +13,9 @@ from PIL import Image
 from torch import Tensor
 
 from showtell.errors import ImageError, UsageError
+from showtell.scenes.draw import Plan, draw_plan, draw_plan_like, rng_for
 from showtell.scenes.edits import Edit
 from showtell.scenes.render import SIZE, render, silhouettes
-from showtell.scenes.sample import Plan, draw_plan, draw_plan_like, rng_for
 from showtell.scenes.world import Scene, Thing
 
 SUCCESS_ERROR = 0.25

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,7 +12,21 @@ from torch import Tensor
 from showtell.scenes.world import RGB, rgb
 
 Point = tuple[float, float]
-Primitive = tuple[str, tuple[float, float, float] | tuple[Point, ...]]
+
+
+@dataclass(frozen=True)
+class Circle:
+    x: float
+    y: float
+    radius: float
+
+
+@dataclass(frozen=True)
+class Polygon:
+    points: tuple[Point, ...]
+
+
+Primitive = Circle | Polygon
 Part = tuple[RGB | None, tuple[Primitive, ...]]
 """A part's fixed colour (None: the thing's own colour) and the primitives whose union it is."""
 
@@ -19,11 +34,11 @@ BROWN, DARK, CREAM, AMBER = rgb(118, 68, 38), rgb(70, 42, 30), rgb(250, 238, 205
 
 
 def circle(x: float, y: float, r: float) -> Primitive:
-    return ("circle", (x, y, r))
+    return Circle(x, y, r)
 
 
 def polygon(*points: Point) -> Primitive:
-    return ("polygon", tuple(points))
+    return Polygon(points)
 
 
 def box(left: float, top: float, right: float, bottom: float) -> Primitive:
@@ -93,11 +108,10 @@ def _distance_to_polygon(p: Tensor, points: Sequence[Point]) -> Tensor:
 
 def distance(p: Tensor, primitives: Sequence[Primitive]) -> Tensor:
     """Signed distance of points p (..., 2) to the union of `primitives`: shape (...)."""
-    parts = []
-    for name, shape in primitives:
-        if name == "circle":
-            x, y, r = shape  # type: ignore[misc]
-            parts.append(((p[..., 0] - x) ** 2 + (p[..., 1] - y) ** 2).sqrt() - r)
-        else:
-            parts.append(_distance_to_polygon(p, shape))  # type: ignore[arg-type]
+    parts = [
+        ((p[..., 0] - shape.x) ** 2 + (p[..., 1] - shape.y) ** 2).sqrt() - shape.radius
+        if isinstance(shape, Circle)
+        else _distance_to_polygon(p, shape.points)
+        for shape in primitives
+    ]
     return torch.stack(parts).amin(0)

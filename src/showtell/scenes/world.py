@@ -86,8 +86,8 @@ class Thing:
 
     @property
     def rgb(self) -> RGB:
-        base = COLOURS[self.colour]
-        return tuple(min(1.0, max(0.0, c + s)) for c, s in zip(base, self.shade, strict=True))  # type: ignore[return-value]
+        r, g, b = (min(1.0, max(0.0, c + s)) for c, s in zip(COLOURS[self.colour], self.shade, strict=True))
+        return (r, g, b)
 
 
 @dataclass(frozen=True, kw_only=True)

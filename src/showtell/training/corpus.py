@@ -18,9 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from showtell.scenes.case import Covers, covers_of, edit_masks
+from showtell.scenes.draw import MOST_EDITS, Plan, draw_plan, rng_for
 from showtell.scenes.language import Phrase, caption, join
 from showtell.scenes.render import SIZE, render
-from showtell.scenes.sample import MOST_EDITS, Plan, draw_plan, rng_for
 from showtell.scenes.world import Scene
 from showtell.training.loop import Report, quiet
 

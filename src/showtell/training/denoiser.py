@@ -142,7 +142,8 @@ def instruct_loss(
     seed: int,
     device: str,
 ) -> LossAt:
-    """InstructPix2Pix's loss (methods.md §1): ‖v − v_θ(z_t, t, E(c_I), c_T)‖². Where both are given the error inside the edited region counts `1 + inside` times:
+    """InstructPix2Pix's loss (methods.md §1): ‖v − v_θ(z_t, t, E(c_I), c_T)‖². Where both are given the error
+    inside the edited region counts `1 + inside` times:
     the region follows from the picture and the words, so the best prediction stays the same and is found sooner."""
 
     def loss_at(step: int) -> tuple[Tensor, dict[str, float]]:

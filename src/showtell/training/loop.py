@@ -89,7 +89,9 @@ def fit(
     resumed. Raises ShowtellError when the loss is not finite, leaving the last good checkpoint.
     """
     learned = [p for p in model.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(learned, lr=settings.lr, betas=(0.9, 0.99), weight_decay=settings.weight_decay, fused=True)
+    optimiser = torch.optim.AdamW(
+        learned, lr=settings.lr, betas=(0.9, 0.99), weight_decay=settings.weight_decay, fused=True
+    )
     state = State(model, optimiser, {k: v.detach().clone() for k, v in model.state_dict().items()})
     checkpoint, saved = folder / "last.safetensors", time.monotonic()
     if checkpoint.exists():

@@ -57,7 +57,7 @@ CPU = Preset(
     cases=32_000,
     clip=Fit(steps=700, batch=64, lr=1e-3),
     autoencoder=Fit(steps=1600, batch=24, lr=2e-3),
-    base=Fit(steps=2000, batch=32, lr=5e-4),
+    base=Fit(steps=2500, batch=32, lr=5e-4),
     instruct=Fit(steps=9000, batch=32, lr=5e-4),
 )
 

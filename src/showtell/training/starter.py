@@ -129,13 +129,22 @@ def _load_unet(folder: Path) -> UNet2DConditionModel:
 
 def _denoisers(run: _Run, material: Material, embed_texts: Callable[[list[Text]], Words], stages: int) -> None:
     entries, settings = material.corpus.entries, run.settings
-    shared = {"seed": run.seed, "device": run.device, "report": run.report}
 
     def train_base() -> UNet2DConditionModel:
         words = embed_texts([e.captions[side] for side in (0, 1) for e in entries])
         unet = new_unet(settings.unet_channels)
         return train_denoiser(
-            "base", unet, base_loss, material, words, settings, settings.base, run.folder("base"), **shared
+            "base",
+            unet,
+            base_loss,
+            material,
+            words,
+            settings,
+            settings.base,
+            run.folder("base"),
+            seed=run.seed,
+            device=run.device,
+            report=run.report,
         )
 
     torch.manual_seed(run.seed)
@@ -154,7 +163,9 @@ def _denoisers(run: _Run, material: Material, embed_texts: Callable[[list[Text]]
             settings,
             settings.instruct,
             run.folder("instruct"),
-            **shared,
+            seed=run.seed,
+            device=run.device,
+            report=run.report,
         )
 
     run.once("unet-instruct", "instruct", _load_unet, train_instruct)

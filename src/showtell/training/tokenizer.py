@@ -7,8 +7,8 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
+from showtell.scenes.draw import draw_plan
 from showtell.scenes.edits import ACTIONS
-from showtell.scenes.sample import draw_plan
 
 if TYPE_CHECKING:
     from transformers import CLIPTokenizer
