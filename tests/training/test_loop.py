@@ -78,10 +78,29 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(tmp_path,
     assert all(torch.isfinite(p).all() for p in fresh.parameters())
 
 
-def test_the_log_is_cut_back_to_the_checkpoint(tmp_path) -> None:
-    (tmp_path / "log.jsonl").write_text("".join(json.dumps({"step": s, "loss": 1.0}) + "\n" for s in (20, 40, 60)))
-    loop._Log(tmp_path / "log.jsonl", 45)
-    assert [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()] == [20, 40]
+def test_a_gradient_that_is_not_finite_stops_before_it_spoils_the_weights(tmp_path, every_step_saved) -> None:
+    model = network()
+
+    def loss_at(step: int) -> tuple[torch.Tensor, dict[str, float]]:
+        loss = losses(model)(step)[0]
+        if step == 4:  # a finite loss whose gradient is not: the square root of nothing
+            loss = loss + (model[0].weight.sum() * 0).abs().sqrt()
+        return loss, {}
+
+    with pytest.raises(ShowtellError, match="the gradient is not finite at step 4"):
+        loop.fit("a", model, loss_at, FIT, tmp_path)
+    assert all(torch.isfinite(p).all() for p in model.parameters())
+
+
+def test_the_log_is_cut_back_to_the_checkpoint_and_its_seconds_count_on(tmp_path) -> None:
+    log = tmp_path / "log.jsonl"
+    lines = [json.dumps({"step": s, "seconds": float(s), "loss": 1.0}) + "\n" for s in (20, 40, 60)]
+    log.write_text("".join(lines) + '{"step": 80, "sec')
+    resumed = loop._Log(log, 45)
+    resumed.add(60, {"loss": 1.0})
+    found = loop.read_log(log)
+    assert [line["step"] for line in found] == [20, 40, 60]
+    assert 40 <= found[-1]["seconds"] < 50
 
 
 def test_the_rate_warms_up_stays_and_falls_to_nothing() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
 import torch
 
+from showtell.bench import cards, starter
 from showtell.errors import UsageError
 from showtell.training import corpus, tokenizer
 from showtell.training.starter import train_starter
@@ -33,11 +35,32 @@ def test_what_was_trained_edits_a_picture(trained, monkeypatch) -> None:
     import showtell
     from showtell import scenes
 
-    (trained / "cards").mkdir(exist_ok=True)
-    (trained / "cards" / "starter.json").write_text(json.dumps({"name": "starter", "defaults": {}}))
+    cards.write_bare(trained)
     monkeypatch.setenv("SHOWTELL_STARTERS", str(trained))
     edit = showtell.load("starter").edit(scenes.sample(1).before, "make it sepia", seed=0, num_inference_steps=2)
     assert edit.image.size == (64, 64)
+
+
+@pytest.mark.parametrize("before", [None, "elsewhere"])
+def test_a_training_ends_with_tuned_defaults_measured_figures_and_cards(trained, before, monkeypatch) -> None:
+    monkeypatch.delenv("SHOWTELL_STARTERS", raising=False)
+    if before is not None:
+        monkeypatch.setenv("SHOWTELL_STARTERS", before)
+    monkeypatch.setattr(starter, "GUIDANCE_GRID", ((2.0, 1.5),))
+    figures = cards.finish(trained, preset_name="smoke", seed=0, device="cpu", say=lambda line: None)
+    assert os.environ.get("SHOWTELL_STARTERS") == before
+    card = json.loads((trained / "cards" / "starter.json").read_text())
+    assert card["defaults"]["ip2p"] == {
+        "guidance_scale": 2.0,
+        "image_guidance_scale": 1.5,
+        "num_inference_steps": 20,
+    }
+    assert card["figures"]["editing"] == figures["editing"] and figures["editing"]["edits_1"]["count"] == 4
+    assert 0 <= card["figures"]["grounding"]["joined"]["iou"] <= 1
+    assert "NOT reached" in card["figures"]["wanted"]["success of single edits"]
+    text = (trained / "cards" / "starter-base.md").read_text()
+    assert "base grounding, maximum inside" in text and "held-out" in text and "0.00085" in text
+    assert {p.suffix for p in (trained / "cards").iterdir()} == {".json", ".md"}
 
 
 def test_a_finished_run_is_opened_not_trained_again(trained) -> None:
@@ -64,6 +87,7 @@ def test_an_interrupted_corpus_goes_on_to_the_same_arrays(tmp_path, monkeypatch)
     with (tmp_path / "cut" / "cases.jsonl").open("a") as file:
         file.write('{"half a li')
     cut = corpus.make_corpus(tmp_path / "cut", cases=24, counts=COUNTS)
+    assert corpus._count(tmp_path / "cut" / "cases.jsonl", 24) == 24
     assert np.array_equal(whole.pictures, cut.pictures) and np.array_equal(whole.regions, cut.regions)
     assert whole.entries == cut.entries
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from showtell import files
 from showtell.cli import console, options
 from showtell.errors import Cancelled, OutputError, UsageError
 
@@ -51,7 +53,7 @@ def starter(
     """
     _check(out, resume=resume)
 
-    from showtell.cli import cards
+    from showtell.bench import cards
     from showtell.loading import pick_device
     from showtell.training.settings import STAGES
     from showtell.training.starter import train_starter
@@ -63,7 +65,7 @@ def starter(
                 out=out, preset_name=preset, seed=seed, device=device_name, stages=stages, report=report
             )
         if measure and stages == len(STAGES):
-            cards.finish(folder, preset=preset, seed=seed, device=device_name, say=_say(as_json=as_json))
+            cards.finish(folder, preset_name=preset, seed=seed, device=device_name, say=_say(as_json=as_json))
     except KeyboardInterrupt as stop:
         raise Cancelled(
             f"interrupted; the run is kept: give the same command with --resume to go on in {out}"
@@ -77,7 +79,8 @@ def _say(*, as_json: bool) -> Callable[[str], None]:
 
 
 def _check(out: Path, *, resume: bool) -> None:
-    if out.exists() and not out.is_dir():
+    mode = files.mode_of(out)
+    if mode and not stat.S_ISDIR(mode):
         raise OutputError(f"{out}: is a file; name a folder")
     begun = (out / "run").exists()
     if begun and not resume:

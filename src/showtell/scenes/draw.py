@@ -166,12 +166,12 @@ def draw_plan(rng: Random, *, edits: int = 1, actions: Sequence[str] | None = No
     raise UsageError(f"found no scene for {edits} edits of {', '.join(allowed)}")
 
 
-def draw_plan_like(rng: Random, edits: Sequence[Edit], phrases: Sequence[Phrase] | None = None) -> Plan:
+def draw_plan_like(rng: Random, edits: Sequence[Edit]) -> Plan:
     """A case that repeats `edits` on another scene, drawn so that each of them makes sense in it."""
     for _ in range(_TRIES):
         scene = _scene_for(rng, edits)
         if scene is not None and _apply_in_turn(scene, edits):
-            return plan(scene, edits, phrases or [instruct(e, rng) for e in edits])
+            return plan(scene, edits, [instruct(e, rng) for e in edits])
     raise UsageError(f"found no scene that these edits fit: {'; '.join(str(e.to_dict()) for e in edits)}")
 
 

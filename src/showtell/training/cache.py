@@ -72,8 +72,9 @@ def embed(clip: CLIPModel, tokenizer: CLIPTokenizer, texts: list[Text], *, devic
 def marks_of(words: Words, entries: np.ndarray, regions: np.ndarray, weights: Tensor) -> Marks:
     """The marks of a batch. `regions`: (B, 13, 16, 16) uint8 of the same samples; weights (B,): 0 leaves a sample out."""
     rows, tokens, targets = [], [], []
+    counts = weights.tolist()  # once: asking a GPU for each sample's weight would wait for it each time
     for b, entry in enumerate(entries):
-        if weights[b] == 0:
+        if counts[b] == 0:
             continue
         for token, region in words.marks[entry]:
             if regions[b, region].any():

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from showtell.files import write_atomic
 from showtell.scenes.case import Covers, covers_of, edit_masks
 from showtell.scenes.draw import MOST_EDITS, Plan, draw_plan, rng_for
 from showtell.scenes.language import Phrase, caption, join
@@ -101,7 +102,7 @@ def make_corpus(folder: Path, *, cases: int, counts: tuple[float, ...], report: 
     folder.mkdir(parents=True, exist_ok=True)
     lines = folder / "cases.jsonl"
     shapes = {"pictures.npy": (cases, 2, 3, SIZE, SIZE), "regions.npy": (cases, REGIONS, CELLS, CELLS)}
-    done = _count(lines)
+    done = _count(lines, cases)
     mode = "r+" if done and all((folder / n).exists() for n in shapes) else "w+"
     if mode == "w+":
         lines.write_text("")
@@ -129,13 +130,16 @@ def make_corpus(folder: Path, *, cases: int, counts: tuple[float, ...], report: 
     return Corpus(arrays["pictures.npy"], arrays["regions.npy"], entries)
 
 
-def _count(lines: Path) -> int:
-    """Whole lines, down to a whole block (a kill can leave half a line)."""
+def _count(lines: Path, cases: int) -> int:
+    """How many cases are there: all of them, or whole blocks (a kill can leave half a line, which is cut off)."""
     if not lines.exists():
         return 0
-    whole = [line for line in lines.read_text().splitlines(keepends=True) if line.endswith("\n")]
-    whole = whole[: len(whole) // _BLOCK * _BLOCK] if len(whole) % _BLOCK else whole
-    lines.write_text("".join(whole))
+    found = lines.read_text().splitlines(keepends=True)
+    whole = [line for line in found if line.endswith("\n")]
+    if len(whole) < cases:
+        whole = whole[: len(whole) // _BLOCK * _BLOCK]
+    if len(whole) < len(found):
+        write_atomic(lines, "".join(whole).encode(), force=True)
     return len(whole)
 
 

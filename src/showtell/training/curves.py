@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
 from PIL import Image, ImageDraw
+
+from showtell.training.loop import read_log
 
 _SIZE, _MARGIN = (640, 320), 44
 
 
 def draw_curve(log: Path, out: Path, *, title: str) -> None:
     """Draw the smoothed loss of a `log.jsonl` over its steps, on a logarithmic scale, to a PNG."""
-    lines = [json.loads(line) for line in log.read_text().splitlines()]
-    points = [(line["step"], line["loss"]) for line in lines if line["loss"] > 0]
+    points = [(line["step"], line["loss"]) for line in read_log(log) if line["loss"] > 0]
     if len(points) < 2:
         return
     last, low, high = points[-1][0], min(v for _, v in points), max(v for _, v in points)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,6 +70,7 @@ def widen(base: UNet2DConditionModel) -> UNet2DConditionModel:
     return wide
 
 
+@cache
 def noise_schedule() -> DDPMScheduler:
     from diffusers import DDPMScheduler
 
@@ -86,10 +88,12 @@ class Material:
     """The embedding of the empty text, (77, d)."""
 
 
-def _noised(z: Tensor, draw: torch.Generator, device: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """A batch at random noise levels: z_t, t, the target v, and ᾱ_t of each sample."""
+def _noised(
+    z: Tensor, draw: torch.Generator, device: str, *, exponent: float = 1.0
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """A batch at random noise levels t = 1000·u^exponent: z_t, t, the target v, and ᾱ_t of each sample."""
     schedule = noise_schedule()
-    t = torch.randint(1000, (len(z),), generator=draw)
+    t = (1000 * torch.rand(len(z), generator=draw) ** exponent).long().clamp(max=999)
     noise = torch.randn(z.shape, generator=draw).to(device)
     alphas = schedule.alphas_cumprod[t].to(device)
     return schedule.add_noise(z, noise, t), t.to(device), schedule.get_velocity(z, noise, t), alphas
@@ -154,7 +158,8 @@ def instruct_loss(
         context = torch.where(has_text[:, None, None], words.of(index), material.empty).to(device)
         pair = torch.from_numpy(material.latents[index]).to(device).float()
         image = pair[:, 0] * has_image.to(device)[:, None, None, None]
-        z_t, t, target, _ = _noised(pair[:, 1] * material.scaling_factor, draw, device)
+        z = pair[:, 1] * material.scaling_factor
+        z_t, t, target, _ = _noised(z, draw, device, exponent=preset.instruct_noise)
         regions = material.corpus.regions[index]
         both = (has_text & has_image).float().to(device)
         attention.marks = marks_of(words, index, regions, both)

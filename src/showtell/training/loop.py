@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from showtell.errors import FileFormatError, ShowtellError
+from showtell.files import write_atomic
 from showtell.training.settings import Fit
 
 CHECKPOINT_SECONDS = 90.0
@@ -86,7 +87,7 @@ def fit(
     """Optimise `model` on `loss_at(step)` and return the EMA of its parameters.
 
     folder: where `last.safetensors` (the checkpoint) and `log.jsonl` (the loss curve) are kept; a checkpoint found there is
-    resumed. Raises ShowtellError when the loss is not finite, leaving the last good checkpoint.
+    resumed. Raises ShowtellError when the loss or its gradient is not finite, leaving the last good checkpoint.
     """
     learned = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(
@@ -101,13 +102,13 @@ def fit(
         for group in optimiser.param_groups:
             group["lr"] = settings.rate(state.step)
         loss, figures = loss_at(state.step)
-        if not torch.isfinite(loss):
-            raise ShowtellError(
-                f"{name}: the loss is not finite at step {state.step}; the last good state is {checkpoint}"
-            )
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(learned, settings.clip_norm)
+        norm = torch.nn.utils.clip_grad_norm_(learned, settings.clip_norm)
+        for what, value in (("loss", loss), ("gradient", norm)):
+            if not torch.isfinite(value):
+                kept = f"the last good state is {checkpoint}" if checkpoint.exists() else "nothing was saved yet"
+                raise ShowtellError(f"{name}: the {what} is not finite at step {state.step}; {kept}")
         optimiser.step()
         _update_ema(state, settings.ema)
         state.step += 1
@@ -129,15 +130,21 @@ def _update_ema(state: State, most: float) -> None:
     torch._foreach_lerp_([state.ema[name] for name in now], list(now.values()), 1 - decay)
 
 
+def read_log(path: Path) -> list[dict[str, float]]:
+    """The lines of a loss curve; half a line, which a kill can leave at the end, is no line."""
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("}\n")]
+
+
 class _Log:
-    """A loss curve as JSON lines, every 20 steps, smoothed over about 50."""
+    """A loss curve as JSON lines, every 20 steps, smoothed over about 50; seconds count on over resumed runs."""
 
     def __init__(self, path: Path, step: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lines = path.read_text().splitlines() if path.exists() else []
-        kept = [line for line in lines if json.loads(line)["step"] <= step]
-        path.write_text("".join(f"{line}\n" for line in kept))
-        self.path, self.started, self.smooth = path, time.monotonic(), dict[str, float]()
+        kept = [line for line in read_log(path) if line["step"] <= step]
+        write_atomic(path, "".join(f"{json.dumps(line)}\n" for line in kept).encode(), force=True)
+        before = kept[-1]["seconds"] if kept else 0.0
+        self.path, self.started, self.smooth = path, time.monotonic() - before, dict[str, float]()
 
     def add(self, step: int, figures: dict[str, float]) -> dict[str, float]:
         for key, value in figures.items():

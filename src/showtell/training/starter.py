@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -19,21 +18,20 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from showtell.errors import UsageError
+from showtell.files import folder_atomic, write_atomic
 from showtell.training.autoencoder import train_autoencoder
 from showtell.training.cache import Words, cache_latents, embed
 from showtell.training.clip import MEAN, STD, train_clip
 from showtell.training.corpus import Corpus, Text, make_corpus
 from showtell.training.curves import draw_curve
 from showtell.training.denoiser import SCHEDULER, Material, base_loss, instruct_loss, new_unet, train_denoiser, widen
-from showtell.training.loop import Report, quiet
+from showtell.training.loop import Report, quiet, read_log
 from showtell.training.settings import Preset, preset
 from showtell.training.tokenizer import save_tokenizer
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPModel, CLIPTokenizer
-
-WEIGHTS = {"clip": "model.safetensors", "vae": "diffusion_pytorch_model.safetensors"}
 
 
 class _Run:
@@ -56,19 +54,18 @@ class _Run:
                 what = ", ".join([*differs, *(["seed"] if kept["seed"] != self.seed else [])])
                 raise UsageError(f"{self.out}: holds a run of another {what}; choose an empty folder with --out")
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(told, indent=1))
+        write_atomic(path, json.dumps(told, indent=1).encode(), force=True)
 
     def once(self, part: str, stage: str, load: Callable[[Path], Any], train: Callable[[], Any]) -> Any:
         """The trained component: from its folder when the stage is done, else trained and written there."""
         folder, done = self.out / part, self.folder(stage) / "done.json"
         if done.exists() and folder.exists():
             return load(folder)
-        started = time.monotonic()
-        model = train()
+        model, log = train(), self.folder(stage) / "log.jsonl"
         _save_half(model, folder)
-        draw_curve(self.folder(stage) / "log.jsonl", self.folder(stage) / "loss.png", title=stage)
-        done.parent.mkdir(parents=True, exist_ok=True)
-        done.write_text(json.dumps({"seconds_last_run": round(time.monotonic() - started), "device": self.device}))
+        draw_curve(log, self.folder(stage) / "loss.png", title=stage)
+        seconds = [line["seconds"] for line in read_log(log)] or [0.0]
+        write_atomic(done, json.dumps({"seconds": round(seconds[-1]), "device": self.device}).encode(), force=True)
         return load(folder)
 
 
@@ -86,8 +83,9 @@ def _save_half(model: Any, folder: Path) -> None:
 def _tokenizer(out: Path) -> CLIPTokenizer:
     from transformers import CLIPTokenizer
 
-    if not (out / "tokenizer" / "tokenizer.json").exists():
-        save_tokenizer(out / "tokenizer")
+    if not (out / "tokenizer").exists():
+        with folder_atomic(out / "tokenizer", marker="tokenizer.json") as folder:
+            save_tokenizer(folder)
     return CLIPTokenizer.from_pretrained(out / "tokenizer")
 
 
