@@ -31,7 +31,11 @@ MAX_BYTES = 256 * 1024 * 1024
 
 # Formats that Pillow decodes itself: nothing here starts another program (as EPS does).
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "TGA", "ICO", "AVIF", "JPEG2000")
-_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, IndexError, KeyError)
+# Whatever Pillow's decoders raise for a file that is broken.
+_DECODE_ERRORS = (
+    OSError, EOFError, SyntaxError, ValueError, TypeError, AttributeError, AssertionError, RuntimeError, LookupError,
+    ArithmeticError, MemoryError, struct.error, zlib.error,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,11 +152,8 @@ def _from_pil(image: Image.Image, *, name: str, max_pixels: int) -> Picture:
         raise ImageError(
             f"{name}: {width}x{height} is over the limit of {max_pixels / 1e6:.0f} megapixels; scale it down first"
         )
-    notes = []
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1 and image.format != "MPO":  # MPO: a JPEG with previews behind it, not an animation
-        notes.append(f"{name}: has {frames} frames; only the first is edited")
     try:
+        frames = getattr(image, "n_frames", 1)  # counted by reading the file
         if frames > 1:
             image.seek(0)
         image.load()
@@ -164,7 +165,9 @@ def _from_pil(image: Image.Image, *, name: str, max_pixels: int) -> Picture:
         raise ImageError(f"{name}: is broken or cut short ({_reason(error)})") from error
     profile = image.info.get("icc_profile")
     keep = isinstance(profile, bytes) and profile[16:20] == b"RGB "
-    return Picture(rgb=rgb, alpha=alpha, icc_profile=profile if keep else None, notes=tuple(notes))
+    animated = frames > 1 and image.format != "MPO"  # MPO: a JPEG with previews behind it, not an animation
+    notes = (f"{name}: has {frames} frames; only the first is edited",) if animated else ()
+    return Picture(rgb=rgb, alpha=alpha, icc_profile=profile if keep else None, notes=notes)
 
 
 def _to_rgb(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
@@ -244,7 +247,8 @@ def open_mask(mask: Any, *, size: tuple[int, int]) -> np.ndarray:
 def mask_like(mask: Any) -> Any:
     """A mask as ``open_picture`` takes it: an integer array or tensor of zeros and ones is meant as a bool one."""
     if hasattr(mask, "detach"):
-        mask = mask.detach().cpu().numpy()
+        mask = mask.detach().cpu()
+        mask = (mask.float() if mask.is_floating_point() else mask).numpy()  # NumPy has no bfloat16
     if isinstance(mask, np.ndarray):
         mask = mask[0] if mask.ndim == 3 and mask.shape[0] == 1 else mask
         if np.issubdtype(mask.dtype, np.integer) and mask.size and 0 <= mask.min() and mask.max() <= 1:

@@ -158,13 +158,35 @@ def test_of_an_animation_the_first_frame_is_taken_and_said(kind):
     assert "3 frames; only the first" in found.notes[0]
 
 
+def written(kind: str, rng: np.random.Generator) -> bytes:
+    frames = [Image.fromarray(rng.integers(0, 256, (9, 7, 3), dtype=np.uint8)) for _ in range(3)]
+    several = {"save_all": True, "append_images": frames[1:]} if kind in ("GIF", "TIFF", "WEBP") else {}
+    return encoded(frames[0], kind, **several)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["GIF", "TIFF", "PNG", "WEBP", "JPEG", "BMP", "TGA", "ICO", "PPM"])
+def test_a_broken_file_is_an_image_error_and_no_other(kind):
+    rng = np.random.default_rng(0)
+    whole = written(kind, rng)
+    for _ in range(300):
+        data = bytearray(whole[: rng.integers(1, len(whole) + 1)] if rng.random() < 0.3 else whole)
+        for _ in range(rng.integers(1, 5)):
+            data[rng.integers(len(data))] = rng.integers(256)
+        try:
+            images.open_picture(bytes(data))
+        except ImageError as error:
+            assert "\n" not in str(error)
+
+
 def test_masks():
     array = np.zeros((6, 8))
     array[2:4, 2:4] = 1
     expected = array.astype(bool)
     as_picture = Image.fromarray((array * 255).astype(np.uint8))
     for mask in (array, expected, array.astype(np.uint8), (array * 255).astype(np.uint8), as_picture,
-                 as_picture.convert("RGBA"), torch.from_numpy(expected), torch.from_numpy(array)[None]):  # fmt: skip
+                 as_picture.convert("RGBA"), torch.from_numpy(expected), torch.from_numpy(array)[None],
+                 torch.from_numpy(array).bfloat16(), images.open_picture(as_picture)):  # fmt: skip
         assert np.array_equal(images.open_mask(mask, size=(8, 6)), expected)
     with pytest.raises(ImageError, match="mask is 8x6 and the picture 6x8"):
         images.open_mask(expected, size=(6, 8))
