@@ -11,6 +11,7 @@ x_t; so a rule may combine epsilon-, v- or sample-predictions alike.
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -131,6 +132,18 @@ class ClassifierFree:
 
 def check_scale(name: str, value: float, *, least: float) -> None:
     """Raise ``MethodError`` unless ``value`` is a finite number of at least ``least``."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or value < least:
-        raise MethodError(f"{name}={value} is out of range: it must be a number of at least {least:g}")
+    try:
+        number = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # a whole number that no float can hold
+        number = False
+    if not number or value < least:
+        raise MethodError(f"{name}={shown(value)} is out of range: it must be a number of at least {least:g}")
+
+
+def shown(value: object) -> str:
+    """A value as a message shows it: not at a length of thousands of digits."""
+    try:
+        text = str(value)
+    except ValueError:  # Python does not print whole numbers of thousands of digits
+        return "a huge number"
+    return text if len(text) <= 40 else f"{text[:37]}..."

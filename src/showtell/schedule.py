@@ -5,11 +5,12 @@ Notation: x_t the latents, alpha_bar = ``scheduler.alphas_cumprod[t]``, eps the 
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .errors import ModelError
+from .errors import MethodError, ModelError
 
 if TYPE_CHECKING:
     import torch
@@ -60,10 +61,12 @@ class SchedulerStep:
 
     Build one for each run: the scheduler inside counts steps and remembers predictions.
     ``generators`` is one CPU generator per sample, drawn from once per stochastic step, as stock pipelines do.
+    Raises ``MethodError`` where the scheduler cannot take that number of steps.
     """
 
     def __init__(self, scheduler: Any, *, num_inference_steps: int, device: Any, generators: list[Any]) -> None:
-        scheduler.set_timesteps(num_inference_steps, device=device)
+        with _refusals(scheduler, f"cannot take {num_inference_steps} steps"):
+            scheduler.set_timesteps(num_inference_steps, device=device)
         self.scheduler = scheduler
         self.schedule = pairs(scheduler.timesteps)
         self.init_noise_sigma = scheduler.init_noise_sigma
@@ -80,10 +83,22 @@ class SchedulerStep:
 
     def step(self, x: torch.Tensor, output: torch.Tensor, t: Any, t_next: Any) -> torch.Tensor:
         """x at t to x at t_next; ``output`` is the guided prediction in the network's own type."""
-        return self.scheduler.step(output, t, x, **self._extra, return_dict=False)[0]
+        with _refusals(self.scheduler, "does not fit these models"):
+            return self.scheduler.step(output, t, x, **self._extra, return_dict=False)[0]
 
     def noised(self, z: torch.Tensor, noise: torch.Tensor, t: Any) -> torch.Tensor:
         """Clean latents brought to the noise level of timestep t; t = None is the clean latents."""
         if t is None:
             return z
         return self.scheduler.add_noise(z, noise, t.reshape(1).to(z.device))
+
+
+@contextlib.contextmanager
+def _refusals(scheduler: Any, what: str) -> Iterator[None]:
+    """What a scheduler raises about the number of steps or its own arithmetic, as a ``MethodError``."""
+    try:
+        yield
+    except (ValueError, TypeError, LookupError, ArithmeticError, AssertionError) as error:
+        raise MethodError(
+            f"scheduler {type(scheduler).__name__} {what}: choose another number of steps or scheduler ({error})"
+        ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from collections.abc import Mapping
@@ -24,6 +25,14 @@ _ALIASES = {
 }
 
 
+_MOST_TIMESTEPS = 10_000
+# A step is told itself, the prediction, the timestep and the latents; one that must be told more is not for these models.
+_TOLD = 4
+_BUILD_ERRORS = (
+    ValueError, TypeError, AttributeError, LookupError, ArithmeticError, AssertionError, RuntimeError, ImportError,
+)  # fmt: skip
+
+
 def names() -> list[str]:
     """The short names, for messages and help; diffusers' class names are taken too."""
     return list(_ALIASES)
@@ -34,7 +43,8 @@ def fresh_scheduler(spec: Any, config: Mapping[str, Any]) -> Any:
 
     ``spec`` is a short name, a diffusers class name, a class (both built from ``config``, the model's own scheduler
     configuration), an instance, or a configuration with ``_class_name`` (both with their own configuration).
-    Raises ``MethodError`` for anything else, and for flow-matching schedulers, which these models do not fit.
+    Raises ``MethodError`` for anything else, and for schedulers that these models do not fit: of flow matching, of
+    inversion, and those whose step must be told more than prediction, timestep and latents.
     """
     if isinstance(spec, str):
         return _build(_class_by_name(spec), config)
@@ -76,10 +86,11 @@ def _class_by_name(name: str) -> type:
     return _checked(getattr(diffusers, wanted), wanted)
 
 
-def _checked(cls: type, name: str) -> type:
+def _checked(cls: Any, name: str) -> type:
     needed = ("set_timesteps", "step", "scale_model_input", "add_noise", "from_config")
     try:
-        fits = all(hasattr(cls, method) for method in needed) and "FlowMatch" not in name
+        fits = all(hasattr(cls, method) for method in needed) and not re.search("FlowMatch|Inverse", name)
+        fits = fits and _needed(cls.step) <= _TOLD
     except ImportError as error:  # diffusers' stand-in for a class whose own dependency is missing
         raise MethodError(f"scheduler {name!r} needs a library that is not installed ({error})") from error
     if not fits:
@@ -87,15 +98,27 @@ def _checked(cls: type, name: str) -> type:
     return cls
 
 
+def _needed(step: Any) -> int:
+    """How many arguments a ``step`` cannot do without."""
+    given = inspect.signature(step).parameters.values()
+    return sum(p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in given)
+
+
 def _build(cls: Any, config: Mapping[str, Any]) -> Any:
     import diffusers
 
+    timesteps = config.get("num_train_timesteps", 1000)
+    if isinstance(timesteps, bool) or not isinstance(timesteps, int) or not 1 <= timesteps <= _MOST_TIMESTEPS:
+        raise MethodError(
+            f"scheduler {cls.__name__}: num_train_timesteps={timesteps!r:.40} is out of range: "
+            f"it must be a whole number from 1 to {_MOST_TIMESTEPS}"
+        )
     quiet = diffusers.logging.get_verbosity()
     # Keys that another scheduler class does not know are expected here, not worth a warning.
     diffusers.logging.set_verbosity_error()
     try:
         return cls.from_config(dict(config))
-    except (ValueError, TypeError, NotImplementedError, ImportError) as error:
+    except _BUILD_ERRORS as error:
         raise MethodError(
             f"scheduler {cls.__name__} cannot be built from this model's configuration ({error})"
         ) from error

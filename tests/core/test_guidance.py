@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -59,13 +60,23 @@ def test_plain_guidance():
     assert torch.allclose(w.combine(EPS), EPS["uncond"] + 7.5 * (EPS["cond"] - EPS["uncond"]))
 
 
-@pytest.mark.parametrize("value", [0.99, 0, -1, float("nan"), float("inf"), "7", None, True])
+@pytest.mark.parametrize("value", [0.99, 0, -1, float("nan"), float("inf"), 10**400, "7", None, True])
 def test_a_text_guidance_below_one_is_refused(editor, picture, value):
     with pytest.raises(MethodError, match="guidance_scale"):
         TwoCondition(guidance_scale=value)
     if value is not None:
         with pytest.raises(MethodError, match="guidance_scale"):
             editor.edit(picture(), "red", guidance_scale=value, num_inference_steps=1)
+
+
+def test_numbers_may_be_numpys(editor, picture, tmp_path):
+    numbers = {"guidance_scale": np.float32(2), "image_guidance_scale": np.int64(1), "num_inference_steps": np.int32(2)}
+    edit = editor.edit(picture(), "red", seed=np.int64(0), batch_size=np.int64(2), **numbers)
+    assert {type(value) for value in edit.recipe.method.parameters.values()} == {int, float}
+    assert showtell.recipe.read(edit.save(tmp_path / "a.png")).method.parameters["guidance_scale"] == 2
+    for steps in (np.int64(0), np.float32(2), True, 10**5000):
+        with pytest.raises(MethodError, match="num_inference_steps"):
+            editor.edit(picture(), "red", num_inference_steps=steps)
 
 
 @pytest.mark.parametrize(

@@ -86,8 +86,25 @@ def test_schedulers_by_class_and_instance():
 
 
 @pytest.mark.parametrize(
-    "spec", ["nonsense", 3, dict, {"_class_name": "UNet2DModel"}, "FlowMatchEulerDiscreteScheduler"]
+    "spec",
+    ["nonsense", 3, dict, {"_class_name": "UNet2DModel"}, "FlowMatchEulerDiscreteScheduler", "KarrasVe", "RePaint"],
 )
 def test_what_is_no_scheduler_is_refused(spec):
     with pytest.raises(MethodError, match="euler-ancestral"):
         schedulers.fresh_scheduler(spec, tiny.scheduler().config)
+
+
+@pytest.mark.parametrize(
+    ("name", "steps"), [("pndm", 1), ("lcm", 60), ("TCD", 60), ("CMStochasticIterative", 60), ("DDPMWuerstchen", 2)]
+)
+def test_a_scheduler_that_cannot_take_the_steps_says_so(editor, picture, name, steps):
+    with pytest.raises(MethodError, match="choose another number of steps or scheduler") as caught:
+        editor.edit(picture(), "red", scheduler=name, num_inference_steps=steps)
+    assert "\n" not in str(caught.value) and caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("timesteps", [0, -1, 10**9, "many", None, 1.5])
+def test_the_number_of_training_timesteps_is_bounded(timesteps):
+    config = {**tiny.scheduler().config, "num_train_timesteps": timesteps, "_class_name": "DDIMScheduler"}
+    with pytest.raises(MethodError, match="num_train_timesteps"):
+        schedulers.fresh_scheduler(config, {})

@@ -7,6 +7,8 @@ A method's fields are its hyper-parameters. A field left at None takes the model
 from __future__ import annotations
 
 import dataclasses
+import numbers
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from ..conditioning import Conditioning
 from ..errors import MethodError
-from ..guidance import Guidance
+from ..guidance import Guidance, shown
 from ..sampling import keep
 
 if TYPE_CHECKING:
@@ -96,11 +98,21 @@ def settle(method: Any, *, given: Mapping[str, Any], card: Mapping[str, Any]) ->
         if choices["given"] is None:
             choices["given"] = getattr(method, name)
         origin[name] = next((source for source, value in choices.items() if value is not None), "paper")
-        values[name] = choices[origin[name]]
+        values[name] = _plain(choices[origin[name]])
     return dataclasses.replace(method, **values), origin
+
+
+def _plain(value: Any) -> Any:
+    """A NumPy scalar as Python's own number, so that recipes can hold it."""
+    if isinstance(value, (bool, int, float)) or not isinstance(value, numbers.Real):
+        return value
+    return operator.index(value) if isinstance(value, numbers.Integral) else float(value)
 
 
 def check_steps(value: int | None) -> None:
     """Raise ``MethodError`` unless ``value`` is None or a number of steps from 1 to 1000."""
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 1000):
-        raise MethodError(f"num_inference_steps={value} is out of range: it must be a whole number from 1 to 1000")
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if value is not None and (not whole or not 1 <= value <= 1000):
+        raise MethodError(
+            f"num_inference_steps={shown(value)} is out of range: it must be a whole number from 1 to 1000"
+        )
