@@ -13,11 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from . import files, models
-from .errors import ModelError, OutputError, UsageError
+from .errors import ModelError, OutputError, ShowtellError, UsageError
 
 STARTERS = ("starter", "starter-base", "starter-clip")
 # What diffusers, transformers and huggingface_hub raise for files that are missing, broken or do not fit.
 _LOAD_ERRORS = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError)
+# The files that the libraries read: not the variants beside them (fp16, non_ema).
+_WEIGHTS = re.compile(r"(diffusion_pytorch_model|model)(-\d+-of-\d+)?\.safetensors")
+_RENAMED = {
+    ".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0.",
+}  # fmt: skip
 #: The model card that ``export`` writes beside the weights, and that loading a folder reads.
 CARD = "showtell_card.json"
 
@@ -38,10 +43,18 @@ def starters_dir() -> Path:
 
 
 def starter_card(name: str) -> dict[str, Any]:
-    """The model card of a starter. Raises ``ModelError`` if the name is not one or the card is missing."""
+    """The model card of a starter.
+
+    In a folder of the user's own, a missing card counts as an empty one. Raises ``ModelError`` if the name is not a
+    starter's, or the card is missing or broken.
+    """
     if name not in STARTERS:
         raise ModelError(f"{name!r} is not a starter model: choose one of {', '.join(STARTERS)}")
-    return _read_card(starters_dir() / "cards" / f"{name}.json", required=True)
+    root = starters_dir()
+    path = root / "cards" / f"{name}.json"
+    if os.environ.get("SHOWTELL_STARTERS") and os.path.isdir(root) and not os.path.isfile(path):
+        return {"name": name, "defaults": {}}  # a training that has not measured anything yet
+    return _read_card(path, required=True)
 
 
 def load_pipeline(name_or_path: str | os.PathLike[str], *, device: str = "auto", dtype: Any = None) -> Loaded:
@@ -60,15 +73,18 @@ def load_pipeline(name_or_path: str | os.PathLike[str], *, device: str = "auto",
         if wanted is None:
             wanted = pick_dtype("float32" if target == "cpu" else "float16")
         path = Path(name)
-        if path.is_dir():
+        if os.path.isdir(path):  # unlike the methods of Path, it takes a name of any length
             pipe, card = _from_folder(path, wanted), _read_card(path / CARD)
-        elif path.is_file():
+        elif os.path.isfile(path):
             pipe, card = _from_file(path, wanted), {}
         else:
             pipe, card = _from_hub(name, wanted), {}
     models.kind(pipe)
     pipe.set_progress_bar_config(disable=True)
-    return Loaded(pipe=pipe.to(target), model_id=name, card=card)
+    _check_filled(pipe, name)
+    with _one_line(name):
+        pipe = pipe.to(target)
+    return Loaded(pipe=pipe, model_id=name, card=card)
 
 
 def pick_device(device: str) -> str:
@@ -158,7 +174,7 @@ def _starter_pipeline(name: str, dtype: Any) -> Any:
     if name == "starter-clip":
         raise ModelError("starter-clip is a CLIP model and cannot edit: use starter or starter-base")
     root = starters_dir()
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise ModelError(
             f"{name}: the starter models are not in {root}: "
             "reinstall showtell, or make them with 'showtell train starter'"
@@ -210,11 +226,15 @@ def _from_folder(path: Path, dtype: Any) -> Any:
 def _from_hub(name: str, dtype: Any) -> Any:
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or name.startswith("."):
         raise ModelError(
-            f"{name}: no such model: give {' or '.join(STARTERS[:2])}, a folder, a .safetensors file, "
+            f"{_shortened(name)}: no such model: give {' or '.join(STARTERS[:2])}, a folder, a .safetensors file, "
             "or a hub id such as timbrooks/instruct-pix2pix"
         )
     with _one_line(name):
         return _pretrained(name, dtype)
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= 100 else f"{name[:97]}..."
 
 
 def _pretrained(name: str, dtype: Any, **kwargs: Any) -> Any:
@@ -227,14 +247,35 @@ def _check_complete(model: Any, folder: Path) -> None:
     """The libraries fill tensors that a file lacks with random numbers; refuse that."""
     from safetensors import safe_open
 
-    found = 0
+    found: set[str] = set()
     for file in folder.glob("*.safetensors"):
-        if ".fp16." not in file.name:
+        if _WEIGHTS.fullmatch(file.name):
             with safe_open(file, framework="pt") as weights:
-                found += len(weights.keys())
-    needed = len(model.state_dict())
-    if 0 < found < needed:
-        raise ModelError(f"{folder}: its weights are incomplete ({found} tensors of {needed})")
+                found.update(_modern(key) for key in weights.keys())  # noqa: SIM118  (a safetensors handle)
+    tensors = {_modern(key): tensor for key, tensor in model.state_dict().items()}
+    # A tensor that has two names is stored under one of them.
+    stored = {tensors[key].data_ptr() for key in found & tensors.keys()}
+    missing = {key for key in tensors.keys() - found if tensors[key].data_ptr() not in stored}
+    # Position ids are computed; only older versions stored them.
+    missing = {key for key in missing if not key.endswith("position_ids")}
+    if found and missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise ModelError(f"{folder}: its weights are incomplete ({min(missing)}{more} is missing)")
+
+
+def _modern(key: str) -> str:
+    """A tensor's name as all versions of the libraries would have it: attention layers and CLIP's text tower were renamed."""
+    for old, new in _RENAMED.items():
+        key = key.replace(old, new)
+    return key.removeprefix("text_model.")
+
+
+def _check_filled(pipe: Any, name: str) -> None:
+    """Tensors that are still on the meta device were in no file."""
+    for part in ("unet", "vae", "text_encoder"):
+        for key, tensor in getattr(pipe, part).state_dict().items():
+            if tensor.is_meta:
+                raise ModelError(f"{name}: its weights are incomplete ({part}.{key} is missing)")
 
 
 def _from_file(path: Path, dtype: Any) -> Any:
@@ -258,11 +299,14 @@ def _from_file(path: Path, dtype: Any) -> Any:
 @contextlib.contextmanager
 def _one_line(name: str) -> Iterator[None]:
     """The libraries' bars and warnings are silenced; whatever they raise becomes one line that names the model."""
+    import torch
     from safetensors import SafetensorError
 
     try:
         with _silent():
             yield
+    except torch.OutOfMemoryError as error:
+        raise ShowtellError(f"{name}: the device has not enough memory for it: use float16, or the CPU") from error
     except (*_LOAD_ERRORS, SafetensorError) as error:
         text = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise ModelError(f"{name}: cannot be loaded ({text[:300]})") from error
@@ -289,12 +333,13 @@ def _silent() -> Iterator[None]:
 
 
 def _read_card(path: Path, *, required: bool = False) -> dict[str, Any]:
-    if not path.is_file() and not required:
+    if not os.path.isfile(path) and not required:
         return {}
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: the model card cannot be read ({error})") from error
-    if not isinstance(card, dict) or not isinstance(card.get("defaults", {}), dict):
-        raise ModelError(f"{path}: is not a model card")
+    defaults = card.get("defaults", {}) if isinstance(card, dict) else None
+    if not isinstance(defaults, dict) or not all(isinstance(tuned, dict) for tuned in defaults.values()):
+        raise ModelError(f"{path}: is not a model card (its defaults must be a table for each method)")
     return card

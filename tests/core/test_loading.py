@@ -146,7 +146,7 @@ def test_unknown_models(tmp_path, monkeypatch, starters):
 
 
 @pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
-@pytest.mark.parametrize("fault", ["pickle", "truncated", "shape", "incomplete", "missing"])
+@pytest.mark.parametrize("fault", ["pickle", "truncated", "shape", "incomplete", "renamed", "missing"])
 def test_broken_weights(tiny_instruct_folder, tmp_path, part, fault):
     from safetensors.torch import load_file, save_file
 
@@ -163,10 +163,40 @@ def test_broken_weights(tiny_instruct_folder, tmp_path, part, fault):
         save_file({**tensors, first: torch.zeros(3, 5)}, weights, metadata={"format": "pt"})
     elif fault == "incomplete":
         save_file({name: value for name, value in tensors.items() if name != first}, weights, metadata={"format": "pt"})
+    elif fault == "renamed":  # as many tensors as there should be
+        tensors["another"] = tensors.pop(first)
+        save_file(tensors, weights, metadata={"format": "pt"})
     else:
         weights.unlink()
         torch.save(tensors, weights.with_suffix(".bin"))
     one_line(lambda: showtell.load(folder, device="cpu"), str(folder))
+
+
+def test_old_names_of_tensors_are_no_fault(tiny_instruct_folder, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_instruct_folder, folder)
+    old = {".to_q.": ".query.", ".to_k.": ".key.", ".to_v.": ".value.", ".to_out.0.": ".proj_attn."}
+    [weights] = (folder / "vae").glob("*.safetensors")
+    tensors = load_file(weights)
+    for new, name in old.items():
+        tensors = {key.replace(new, name): value for key, value in tensors.items()}
+    assert any(".proj_attn." in key for key in tensors)
+    save_file(tensors, weights, metadata={"format": "pt"})
+    [weights] = (folder / "text_encoder").glob("*.safetensors")
+    tensors = {f"text_model.{key}": value for key, value in load_file(weights).items()}
+    tensors["text_model.embeddings.position_ids"] = torch.arange(77)[None]
+    save_file(tensors, weights, metadata={"format": "pt"})
+    assert models.weights_hash(showtell.load(folder, device="cpu").pipe) == models.weights_hash(
+        showtell.load(tiny_instruct_folder, device="cpu").pipe
+    )
+
+
+def test_weights_left_on_the_meta_device_are_refused(tiny_instruct_folder, monkeypatch, instruct_pipe):
+    instruct_pipe.unet.conv_in.to("meta")
+    monkeypatch.setattr(loading, "_from_folder", lambda path, dtype: instruct_pipe)
+    one_line(lambda: showtell.load(tiny_instruct_folder, device="cpu"), "unet.conv_in", "is missing")
 
 
 def test_single_files(tmp_path):
@@ -220,8 +250,18 @@ def test_a_broken_card_is_said(tiny_instruct_folder, tmp_path):
     shutil.copytree(tiny_instruct_folder, folder)
     (folder / loading.CARD).write_text("{not json")
     one_line(lambda: showtell.load(folder, device="cpu"), "card")
-    (folder / loading.CARD).write_text(json.dumps({"defaults": 3}))
-    one_line(lambda: showtell.load(folder, device="cpu"), "card")
+    for defaults in (3, [], {"ip2p": 3}):
+        (folder / loading.CARD).write_text(json.dumps({"defaults": defaults}))
+        one_line(lambda: showtell.load(folder, device="cpu"), "card")
+
+
+def test_a_missing_card_of_the_users_own_starters_is_an_empty_one(tiny_starters, tmp_path, monkeypatch):
+    shutil.copytree(tiny_starters, tmp_path / "mine")
+    shutil.rmtree(tmp_path / "mine" / "cards")
+    monkeypatch.setenv("SHOWTELL_STARTERS", str(tmp_path / "mine"))
+    assert showtell.load("starter", device="cpu").card == {"name": "starter", "defaults": {}}
+    monkeypatch.setenv("SHOWTELL_STARTERS", str(tmp_path / "gone"))
+    one_line(lambda: loading.starter_card("starter"), "card")
 
 
 def test_the_fingerprint_sees_a_changed_weight(instruct_pipe):
