@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from .types import LatentMask, Latents
 
-#: Width of the soft edge of a user's mask, in pixels of the picture, inside the mask.
+#: Width of the soft edge of a user's mask in a large picture, in pixels, inside the mask (see :func:`feather_width`).
 FEATHER = 4
 
 
@@ -57,6 +57,11 @@ def keep_outside(mask: Mask, trajectory: Callable[[int], torch.Tensor]) -> Calla
     return blend
 
 
+def feather_width(size: tuple[int, int]) -> int:
+    """Pixels of soft edge for a picture with sides ``size``: one for every 64 of the shorter side, 1 to 4."""
+    return min(FEATHER, max(1, min(size) // 64))
+
+
 def feathered(mask: np.ndarray, *, feather: int = FEATHER) -> np.ndarray:
     """Opacity (H, W) float32 in [0, 1] of a bool mask with a soft edge *inside* it.
 
@@ -76,7 +81,7 @@ def paste(edited: Image.Image, original: Image.Image, mask: np.ndarray) -> Image
     """``edited`` inside the bool mask (H, W), the pixels of ``original`` outside: exactly, softly at the edge
     inside.
     """
-    opacity = feathered(mask)[:, :, None]
+    opacity = feathered(mask, feather=feather_width(original.size))[:, :, None]
     before = np.asarray(original, dtype=np.float32)
     after = np.asarray(edited, dtype=np.float32)
     mixed = np.rint(opacity * after + (1 - opacity) * before).astype(np.uint8)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import numbers
 import os
 import warnings
 from collections.abc import Callable, Iterator
@@ -100,7 +101,7 @@ class Editor:
         settled, origin = self._settle(method, given)
         if fit not in fitting.FITS:
             raise MethodError(f"fit={fit!r} is not known: choose one of {', '.join(fitting.FITS)}")
-        if not isinstance(batch_size, int) or batch_size < 1:
+        if not isinstance(batch_size, numbers.Integral) or batch_size < 1:
             raise MethodError(f"batch_size={batch_size} is out of range: it must be at least 1")
         requests = jobs.requests(
             image, instruction, negative_prompt=negative_prompt, mask=mask, seed=seed, generator=generator
@@ -145,6 +146,8 @@ class Editor:
     def _edits(
         self, batch: list[jobs.Job], method: Any, origin: dict[str, str], sequential: bool, watch: _Watch
     ) -> list[Edit]:
+        import torch
+
         pipe, device = self.pipe, models.device_of(self.pipe)
         fresh = schedulers.fresh_scheduler(method.scheduler, pipe.scheduler.config)
         config = schedulers.recorded(fresh)
@@ -175,7 +178,8 @@ class Editor:
             finally:
                 models.release(pipe)
         record = {"method": _method_record(method, origin), "scheduler": config, "sequential": sequential}
-        shared = {**record, "model": self._model_record(), "versions": recipe.versions()}
+        machine = {"threads": torch.get_num_threads(), "batch": len(batch), "versions": recipe.versions()}
+        shared = {**record, **machine, "model": self._model_record()}
         pictures = zip(batch, fitting.to_images(pixels), latents.cpu(), flags, strict=True)
         return [_finish(job, result, z, hidden, shared) for job, result, z, hidden in pictures]
 
@@ -202,7 +206,7 @@ class Editor:
 
     def _model_record(self) -> recipe.ModelRecord:
         return recipe.ModelRecord(
-            id=self.model_id,
+            id=recipe.readable(self.model_id),
             weights=models.weights_hash(self.pipe),
             device=models.device_of(self.pipe).type,
             dtype=str(models.dtype_of(self.pipe.unet)).removeprefix("torch."),

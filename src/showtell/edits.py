@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import torch
 
 _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+# The longest side that the formats can hold.
+_LONGEST = {"JPEG": 65_500, "WEBP": 16_383}
 
 
 @dataclass(kw_only=True)
@@ -46,10 +48,11 @@ class Edit:
         """Write the picture, whole or not at all: PNG with its recipe, or JPEG or WebP without (which ``notes``
         then say).
 
-        Raises ``OutputError`` if the file exists and ``force`` is not set, or it cannot be written.
+        Raises ``OutputError`` if the file exists and ``force`` is not set, it cannot be written, or its kind cannot hold
+        a picture of this size.
         """
         path = Path(path)
-        check_picture_path(path, force=force)
+        check_picture_path(path, size=self.image.size, force=force)
         kind = _FORMATS[path.suffix.lower()]
         files.write_atomic(path, _encoded(self.image, kind, self.recipe), force=force)
         if kind != "PNG":
@@ -57,6 +60,10 @@ class Edit:
         if kind == "JPEG" and self.image.mode == "RGBA":
             self.notes.append(f"{path}: JPEG has no transparency; the picture was laid over white")
         return path
+
+    def png(self) -> bytes:
+        """The picture with its recipe, as the bytes of a PNG file."""
+        return _encoded(self.image, "PNG", self.recipe)
 
     def save_masks(self, stem: str | os.PathLike[str], *, force: bool = False) -> list[Path]:
         """Write each mask as ``<stem>.mask1.png`` and so on. Raises ``OutputError``."""
@@ -68,11 +75,19 @@ class Edit:
         return paths
 
 
-def check_picture_path(path: str | os.PathLike[str], *, force: bool = False) -> Path:
-    """The path, if a picture can be saved there. Raises ``OutputError``, also for a suffix that is not written."""
+def check_picture_path(
+    path: str | os.PathLike[str], *, size: tuple[int, int] | None = None, force: bool = False
+) -> Path:
+    """The path, if a picture (of ``size``, if it is known) can be saved there.
+
+    Raises ``OutputError``, also for a suffix that is not written and for a kind of file that cannot hold that size.
+    """
     path = Path(path)
     if path.suffix.lower() not in _FORMATS:
         raise OutputError(f"{path}: the name must end in one of {', '.join(_FORMATS)} (only .png keeps the recipe)")
+    kind = _FORMATS[path.suffix.lower()]
+    if size is not None and max(size) > _LONGEST.get(kind, max(size)):
+        raise OutputError(f"{path}: {kind} holds at most {_LONGEST[kind]} pixels a side, not {max(size)}; save as .png")
     return files.check_output(path, force=force)
 
 

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,20 +19,37 @@ _DISK_AT_FAULT = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG}
 def check_output(path: str | os.PathLike[str], *, force: bool = False) -> Path:
     """The path, if it can be written. Call it before long work.
 
-    Raises ``OutputError`` if it exists and ``force`` is not set, if it is a folder, or if its folder is missing
-    or not writable.
+    Raises ``OutputError`` if it exists and ``force`` is not set, if it is a folder, a device or another thing that is
+    no regular file, if its name is too long, or if its folder is missing or not writable.
     """
     path = Path(path)
     folder = path.parent
-    if path.is_dir():
+    mode = mode_of(path)
+    if stat.S_ISDIR(mode):
         raise OutputError(f"{path}: is a folder; name a file")
-    if not folder.is_dir():
+    if not stat.S_ISDIR(mode_of(folder)):
         raise OutputError(f"{path}: the folder {folder} does not exist; make it first")
+    if mode and not stat.S_ISREG(mode):
+        raise OutputError(f"{path}: is not a regular file and is not replaced; name another")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise OutputError(f"{path}: the folder {folder} cannot be written")
-    if path.exists() and not force:
+    if os.path.lexists(path) and not force:  # also a link that leads nowhere
         raise OutputError(f"{path}: exists already; use --force (force=True) to overwrite it")
     return path
+
+
+def mode_of(path: str | os.PathLike[str]) -> int:
+    """The ``st_mode`` of what a path leads to, 0 if there is nothing. Raises ``OutputError`` for a path that no file
+    can have, such as one that is too long.
+    """
+    try:
+        return os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+    except OSError as error:
+        raise output_error(path, error) from error
+    except ValueError as error:  # a null character
+        raise OutputError(f"{path!s:.200}: cannot be written ({error})") from error
 
 
 def write_atomic(path: str | os.PathLike[str], data: bytes, *, force: bool = False) -> Path:
@@ -43,7 +61,8 @@ def write_atomic(path: str | os.PathLike[str], data: bytes, *, force: bool = Fal
     path = check_output(path, force=force)
     temporary: str | None = None
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        # Not named after the file, whose name may be as long as a name can be.
+        handle, temporary = tempfile.mkstemp(prefix=".showtell.", suffix=".part", dir=path.parent)
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
@@ -68,9 +87,10 @@ def folder_atomic(path: str | os.PathLike[str], *, marker: str, force: bool = Fa
     called ``marker``: so no force replaces a folder that was never ours. Raises ``OutputError``.
     """
     path = Path(path)
-    if path.exists() and not path.is_dir():
+    mode = mode_of(path)
+    if mode and not stat.S_ISDIR(mode):
         raise OutputError(f"{path}: is a file; name a folder")
-    full = path.is_dir() and any(path.iterdir())
+    full = bool(mode) and any(path.iterdir())
     if full and not force:
         raise OutputError(f"{path}: exists already and is not empty; use --force (force=True) to replace it")
     if full and not (path / marker).is_file():
@@ -79,7 +99,7 @@ def folder_atomic(path: str | os.PathLike[str], *, marker: str, force: bool = Fa
         raise OutputError(f"{path}: the folder {path.parent} does not exist; make it first")
     temporary: Path | None = None
     try:
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+        temporary = Path(tempfile.mkdtemp(prefix=".showtell.", suffix=".part", dir=path.parent))
         new = temporary / "new"
         new.mkdir()
         yield new
@@ -107,6 +127,8 @@ def _swap(new: Path, path: Path, *, aside: Path) -> None:
 def output_error(path: str | os.PathLike[str], error: OSError) -> OutputError:
     """What a failed write of ``path`` is called: exit code 1 where the disk is at fault, else 2."""
     reason = error.strerror or str(error)
+    if error.errno == errno.ENAMETOOLONG:
+        return OutputError(f"{os.fspath(path):.60}...: the name is too long; choose a shorter one")
     if error.errno in _DISK_AT_FAULT:
         return OutputError(f"{path}: cannot be written ({reason}); free some space and try again", exit_code=1)
     return OutputError(f"{path}: cannot be written ({reason})")

@@ -5,6 +5,7 @@ Three ways, named as a user names them:
 ``fit``
     The whole picture, scaled to the model's size. Its sides are rounded to what the networks
     can halve, so the aspect ratio changes by less than that rounding, and changes back afterwards.
+    A very long picture is squeezed, to at most twice the model's size, and stretched again (``Frame.squeezed``).
 ``crop``
     InstructPix2Pix's own way: scaled to cover, and what hangs over is cropped on both sides
     alike. The margin that the model did not see comes back as it was in the input.
@@ -36,25 +37,33 @@ def model_size(size: tuple[int, int], *, resolution: int, multiple: int) -> tupl
     lies between ``resolution`` and twice it (the published rule has no upper end).
     """
     width, height = size
+    long, short, most = _sides(size, resolution, multiple)
+    long = min(long, most)
+    return (long, short) if width >= height else (short, long)
+
+
+def _sides(size: tuple[int, int], resolution: int, multiple: int) -> tuple[int, int, int]:
+    """The longer side as it would have to be, the shorter one, and the most that the longer may be."""
     shorter, longer = sorted(size)
     resolution = max(multiple, resolution // multiple * multiple)
     # Integers: in floats a side that is a multiple already may be rounded up once more.
     short = math.ceil(shorter * resolution / (longer * multiple) - 1e-9) * multiple
     long = (longer * short // shorter) // multiple * multiple
-    long = min(max(long, resolution), _LONGEST * resolution)
-    return (long, short) if width >= height else (short, long)
+    return max(long, resolution), short, _LONGEST * resolution
 
 
 @dataclass(frozen=True, kw_only=True)
 class Frame:
     """How one picture was fitted: ``size`` its own, ``frame`` the model's, ``box`` the part of the
-    picture that fills ``inner``, the part of the frame (left, top, right, bottom; box in float pixels)."""
+    picture that fills ``inner``, the part of the frame (left, top, right, bottom; box in float pixels);
+    ``squeezed`` whether the picture is so long that its aspect ratio in the frame is another."""
 
     fit: str
     size: tuple[int, int]
     frame: tuple[int, int]
     box: tuple[float, float, float, float]
     inner: tuple[int, int, int, int]
+    squeezed: bool = False
 
 
 def frame_for(size: tuple[int, int], *, fit: str, resolution: int, multiple: int) -> Frame:
@@ -75,7 +84,9 @@ def frame_for(size: tuple[int, int], *, fit: str, resolution: int, multiple: int
         w, h = max(1, round(width * scale)), max(1, round(height * scale))
         left, top = (frame[0] - w) // 2, (frame[1] - h) // 2
         inner = (left, top, left + w, top + h)
-    return Frame(fit=fit, size=(width, height), frame=frame, box=box, inner=inner)
+    long, _, most = _sides(size, resolution, multiple)
+    squeezed = fit == "fit" and long > most
+    return Frame(fit=fit, size=(width, height), frame=frame, box=box, inner=inner, squeezed=squeezed)
 
 
 def into_frame(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import fitting, images, instruction, models, starts
 from .errors import ImageError, MethodError, ShowtellError, TextError
-from .recipe import FileRecord
+from .recipe import FileRecord, readable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -125,11 +125,17 @@ def prepare(request: Request, pipe: Any, *, fit: str) -> Job:
     negative = _fitted(pipe, request.negative_prompt or "", "the negative prompt", notes)
     mask = record = None
     if request.mask is not None:
-        mask = images.open_mask(request.mask, size=picture.size)
-        record = _mask_record(request.mask)
+        opened = images.open_picture(images.mask_like(request.mask))
+        mask, record = images.open_mask(opened, size=picture.size), record_of(opened)
     frame = fitting.frame_for(
         picture.size, fit=fit, resolution=models.resolution(pipe), multiple=models.size_multiple(pipe)
     )
+    if frame.squeezed:
+        wide, high = frame.frame
+        notes.append(
+            f"the picture ({picture.size[0]}x{picture.size[1]}) is too long for the model and was squeezed into "
+            f"{wide}x{high} for it; fit pad keeps its proportions"
+        )
     seed = _seed_of(request.generator, notes) if request.seed is None else request.seed
     return Job(
         picture=picture, frame=frame, instructions=parsed, told=told, words=words, negative=negative, mask=mask,
@@ -139,11 +145,8 @@ def prepare(request: Request, pipe: Any, *, fit: str) -> Job:
 
 def record_of(picture: images.Picture) -> FileRecord:
     """A picture as recipes name it."""
-    return FileRecord(path=picture.path, sha256=picture.sha256, pixels_sha256=picture.pixels_sha256)
-
-
-def _mask_record(mask: Any) -> FileRecord:
-    return record_of(images.open_picture(images.mask_like(mask)))
+    path = None if picture.path is None else readable(picture.path)
+    return FileRecord(path=path, sha256=picture.sha256, pixels_sha256=picture.pixels_sha256)
 
 
 def _fitted(pipe: Any, text: str, what: str, notes: list[str]) -> instruction.Words:

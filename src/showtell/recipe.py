@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import platform
+import re
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -52,7 +53,11 @@ class MethodRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How an edit was made. ``seed`` is None where a generator was given that had already been drawn from."""
+    """How an edit was made. ``seed`` is None where a generator was given that had already been drawn from.
+
+    ``threads`` (of torch) and ``batch``, the number of pictures edited together, matter to the last bit only; None in
+    files that do not say.
+    """
 
     format: int = FORMAT
     model: ModelRecord
@@ -67,6 +72,8 @@ class Recipe:
     sequential: bool = False
     size: tuple[int, int]
     model_size: tuple[int, int]
+    threads: int | None = None
+    batch: int | None = None
     versions: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -133,6 +140,11 @@ def versions() -> dict[str, str]:
 
             found[package] = __version__ if package == "showtell" else "unknown"
     return found
+
+
+def readable(path: str) -> str:
+    """A path as text that a file can hold: bytes that are in no encoding become replacement characters."""
+    return re.sub(r"[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", path)
 
 
 def differences(recorded: dict[str, str], present: dict[str, str]) -> list[str]:

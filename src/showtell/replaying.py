@@ -24,7 +24,10 @@ def replay(
     dtype: Any = None,
     **watching: Any,
 ) -> Edit:
-    """Edit again as the recipe in ``png`` says; on the same machine and versions the pixels are the same.
+    """Edit again as the recipe in ``png`` says.
+
+    On the same machine, with the same versions and number of threads, the pixels are the same; those of a picture that
+    was edited in a batch, within 1/255, since it is now edited alone.
 
     ``input`` and ``mask`` stand for the files that the recipe names, where they have moved. ``editor`` is used
     instead of loading the recipe's model; ``device`` and ``dtype`` are the recipe's unless given. ``watching``:
@@ -34,14 +37,13 @@ def replay(
     made = recipe.read(png)
     if made.seed is None:
         raise FileFormatError(f"{png}: was made with a used generator, whose seed is not known; it cannot be replayed")
+    method = _method(made, png)
     picture = images.open_picture(input if input is not None else _find(made.input, Path(png), "input"))
     if made.mask is not None and mask is None:
         mask = _find(made.mask, Path(png), "mask")
     if editor is None:
         editor = load(made.model.id, device=device or _device(made), dtype=dtype or made.model.dtype)
     differs = _differences(made, editor, picture, mask)
-    # Settled here, so that a recipe can set hyper-parameters of the method and nothing else.
-    method, _ = methods.settle(methods.resolve(made.method.name), given=made.method.parameters, card={})
     edit = editor.edit(
         picture,
         list(made.instructions),
@@ -58,15 +60,26 @@ def replay(
     return edit
 
 
+def _method(made: recipe.Recipe, png: str | os.PathLike[str]) -> Any:
+    """The method with the recipe's hyper-parameters: all of them, and nothing else."""
+    method, origin = methods.settle(methods.resolve(made.method.name), given=made.method.parameters, card={})
+    missing = [name for name, source in origin.items() if source != "given" and name != "scheduler"]
+    if missing:
+        raise FileFormatError(f"{png}: its recipe is damaged (method.parameters: {', '.join(missing)} is missing)")
+    return method
+
+
 def _find(record: recipe.FileRecord, png: Path, what: str) -> Path:
     """The file of a recipe: where it was, else beside the PNG."""
     if record.path is None:
         raise ImageError(f"{png}: its {what} was a picture in memory: give it with --{what} ({what}=...)")
     places = [Path(record.path), png.parent / record.path, png.parent / Path(record.path).name]
     for place in places:
-        if place.is_file():
+        if os.path.isfile(place):  # unlike Path.is_file, it takes a name of any length
             return place
-    raise ImageError(f"{record.path}: the {what} of {png} is not there any more: give it with --{what} ({what}=...)")
+    raise ImageError(
+        f"{record.path:.100}: the {what} of {png} is not there any more: give it with --{what} ({what}=...)"
+    )
 
 
 def _device(made: recipe.Recipe) -> str:
@@ -89,7 +102,19 @@ def _differences(made: recipe.Recipe, editor: Editor, picture: images.Picture, m
         "dtype": str(models.dtype_of(editor.pipe.unet)).removeprefix("torch."),
     }
     found += recipe.differences({"device": made.model.device, "dtype": made.model.dtype}, ran)
-    return found + recipe.differences(made.versions, recipe.versions())
+    return found + _machine(made) + recipe.differences(made.versions, recipe.versions())
+
+
+def _machine(made: recipe.Recipe) -> list[str]:
+    """What differs in how the work was divided, which may change the last bit of a pixel."""
+    import torch
+
+    found = []
+    if made.threads is not None:
+        found = recipe.differences({"threads": str(made.threads)}, {"threads": str(torch.get_num_threads())})
+    if made.batch is not None and made.batch > 1:
+        found.append(f"the picture was edited in a batch of {made.batch}, now alone: pixels may differ by 1/255")
+    return found
 
 
 def _verdict(edit: Edit, png: str | os.PathLike[str]) -> str:

@@ -20,7 +20,8 @@ def test_a_batch_of_mixed_sizes_equals_single_edits(editor, picture, scheduler):
         alone = editor.edit(pictures[i], words[i], seed=i, scheduler=scheduler, **STEPS)
         assert torch.allclose(edit.latents, alone.latents, atol=1e-4, rtol=0)
         assert edit.image.size == pictures[i].size
-        assert edit.recipe.to_dict() == alone.recipe.to_dict()
+        assert edit.recipe.batch == 2 and alone.recipe.batch == 1
+        assert {**edit.recipe.to_dict(), "batch": 1} == alone.recipe.to_dict()
 
 
 def test_the_size_of_the_batches_does_not_matter(editor, picture):

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from showtell import blending
-from showtell.errors import ImageError, MethodError
+from showtell.errors import ImageError, MethodError, ShowtellWarning
 
 STEPS = {"num_inference_steps": 3, "seed": 0}
 
@@ -102,13 +102,31 @@ def test_bad_masks(editor, picture):
 def test_the_soft_edge_is_inside_the_mask():
     mask = np.zeros((30, 30), bool)
     mask[5:25, :20] = True
-    soft = blending.feathered(mask)
+    soft = blending.feathered(mask, feather=4)
     assert (soft[~mask] == 0).all() and (soft[mask] > 0).all()
     assert soft[15, 0] == 1  # the picture's border is not an edge
     assert soft[5, 0] == 0.25 and soft[6, 0] == 0.5
     thin = np.zeros((9, 9), bool)
     thin[4, 4] = True
     assert blending.feathered(thin)[4, 4] == 1
+
+
+def test_the_soft_edge_is_narrower_in_a_small_picture():
+    widths = {size: blending.feather_width(size) for size in ((1, 9), (64, 64), (640, 128), (512, 512))}
+    assert list(widths.values()) == [1, 1, 2, 4]
+    grey, black = Image.new("RGB", (64, 64), "gray"), Image.new("RGB", (64, 64))
+    mask = np.zeros((64, 64), bool)
+    mask[:, 32:] = True
+    pasted = np.asarray(blending.paste(grey, black, mask))
+    assert (pasted[:, 32:] == np.asarray(grey)[:, 32:]).all() and not pasted[:, :32].any()
+
+
+def test_a_picture_that_is_too_long_is_squeezed_and_that_is_said(editor, picture):
+    with pytest.warns(ShowtellWarning, match="300x7"):
+        assert "squeezed" in editor.edit(picture(300, 7), "red", **STEPS).notes[0]
+    for options in ({"fit": "crop"}, {"fit": "pad"}):
+        assert editor.edit(picture(300, 7), "red", **options, **STEPS).notes == []
+    assert editor.edit(picture(60, 40), "red", **STEPS).notes == []
 
 
 def test_the_overlay_is_exact_at_both_ends():

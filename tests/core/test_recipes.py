@@ -122,6 +122,75 @@ def test_a_recipe_sets_hyper_parameters_and_nothing_else(saved, tmp_path):
             showtell.replay(with_chunk(tmp_path / "b.png", json.dumps(data)), saved[1], editor=saved[0])
 
 
+def test_a_recipe_names_every_hyper_parameter(saved, tmp_path):
+    data = recipe.read(saved[2]).to_dict()
+    del data["method"]["parameters"]["guidance_scale"]
+    with pytest.raises(FileFormatError, match="b.png: its recipe is damaged .*guidance_scale is missing"):
+        showtell.replay(with_chunk(tmp_path / "b.png", json.dumps(data)), saved[1], editor=saved[0])
+
+
+def test_the_threads_and_the_batch_are_recorded_and_compared(saved, picture, tmp_path):
+    import torch
+
+    editor, source, out = saved
+    found = recipe.read(out)
+    assert found.threads == torch.get_num_threads() and found.batch == 1
+    data = {**found.to_dict(), "threads": found.threads + 3}
+    notes = showtell.replay(with_chunk(tmp_path / "b.png", json.dumps(data)), source, editor=editor).notes
+    assert f"threads: the file was made with {found.threads + 3}, this is {found.threads}" in notes
+    del data["threads"], data["batch"]
+    assert recipe.read(with_chunk(tmp_path / "c.png", json.dumps(data))).threads is None
+    two = editor.edit([source, source], ["red", "blue"], seed=0, **STEPS)
+    notes = showtell.replay(two[1].save(tmp_path / "two.png"), editor=editor).notes
+    assert "edited in a batch of 2" in notes[0] and "1/255" in notes[0]
+
+
+def test_names_that_no_file_can_have(saved, tmp_path):
+    long = "x" * 300 + ".png"
+    with pytest.raises(OutputError, match="name is too long") as caught:
+        files.check_output(tmp_path / long, force=True)
+    assert caught.value.exit_code == 2 and "\n" not in str(caught.value)
+    with pytest.raises(OutputError, match="name is too long"), files.folder_atomic(tmp_path / long, marker="m"):
+        pass
+    with pytest.raises(OutputError, match="null"):
+        files.check_output("a\0b.png")
+    data = recipe.read(saved[2]).to_dict()
+    data["input"]["path"] = long
+    with pytest.raises(ImageError, match="is not there any more"):
+        showtell.replay(with_chunk(tmp_path / "b.png", json.dumps(data)), editor=saved[0])
+    with pytest.raises(showtell.errors.ModelError, match="no such model"):
+        showtell.load(long)
+    assert files.write_atomic(tmp_path / ("y" * 255), b"as long as a name can be").read_bytes()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links and pipes are POSIX")
+def test_only_regular_files_are_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "link.png").symlink_to("/dev/null")
+    (tmp_path / "lost.png").symlink_to(tmp_path / "nowhere")
+    for name in ("pipe.png", "link.png"):
+        with pytest.raises(OutputError, match="is not a regular file"):
+            files.check_output(tmp_path / name, force=True)
+    with pytest.raises(OutputError, match="exists already"):
+        files.check_output(tmp_path / "lost.png")
+
+
+@pytest.mark.parametrize(("name", "size"), [("a.webp", (16_384, 1)), ("a.jpg", (1, 65_501))])
+def test_a_picture_that_a_format_cannot_hold_is_refused(name, size, tmp_path):
+    edit = showtell.Edit(image=Image.new("RGB", size), recipe=None)
+    with pytest.raises(OutputError, match=f"{name}: .* holds at most .* save as .png"):
+        edit.save(tmp_path / name)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="other systems keep names as text")
+def test_a_path_in_no_encoding_is_recorded_readably(editor, picture, tmp_path):
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png")
+    picture().save(path)
+    edit = editor.edit(path, "red", seed=0, **STEPS)
+    assert recipe.read(edit.save(tmp_path / "a.png")).input.path.endswith("caf\N{REPLACEMENT CHARACTER}.png")
+
+
 def test_files_without_a_recipe(picture, tmp_path):
     picture().save(tmp_path / "a.png")
     picture().save(tmp_path / "a.jpg")

@@ -106,6 +106,7 @@ def _check(
     opened = images.open_picture(picture)
     if mask is not None:
         images.open_mask(mask, size=opened.size)
+    edits.check_picture_path(out, size=opened.size, force=force)
     return opened
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,7 +39,8 @@ def json_bytes(value: Any) -> bytes:
 
 def check_folder(folder: Path, names: list[str], *, force: bool) -> None:
     """Raise ``OutputError`` unless files of these names can be written into the folder. Call it before long work."""
-    if folder.exists() and not folder.is_dir():
+    mode = files.mode_of(folder)
+    if mode and not stat.S_ISDIR(mode):
         raise OutputError(f"{folder}: is a file; name a folder")
     taken = [name for name in names if (folder / name).exists()]
     if taken and not force:

@@ -31,14 +31,14 @@ def replay(
 ) -> None:
     """Make the same pixels again from the recipe that an edited PNG carries.
 
-    The seed is the recipe's. On the same machine with the same versions the pixels are identical; otherwise the
-    notes say what differs.
+    The seed is the recipe's. On the same machine, with the same versions and number of threads, the pixels are
+    identical; those of a picture that was edited in a batch, within 1/255. The notes say what differs.
     """
     from showtell import edits, recipe
     from showtell.replaying import replay as again
 
     edits.check_picture_path(out, force=force)
-    recipe.read(edited)
+    edits.check_picture_path(out, size=recipe.read(edited).size, force=force)
     with console.progress("editing", as_json=as_json) as tick:
         result = again(edited, picture, mask=mask, device=device, dtype=dtype, callback=lambda i, n, _: tick(i + 1, n))
     result.save(out, force=force)
