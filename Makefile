@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1 TRANSFORMERS_VERBOSITY=error
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-all lint format bench starter docs wheel clean
+.PHONY: help env demo test test-all lint format bench starter docs wheel wheel-check clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
@@ -50,8 +50,8 @@ format: $(STAMP) ## rewrite the code in the house style
 bench: $(STAMP) ## measure the starters on held-out scenes (COUNT=500)
 	$(BIN)/showtell bench starter --count $(COUNT)
 
-starter: $(STAMP) ## train the starter models from nothing (PRESET=cpu|gpu|smoke)
-	$(BIN)/showtell train starter --preset $(PRESET)
+starter: $(STAMP) ## train the starter models from nothing, or go on in trained/ (PRESET=cpu|gpu|smoke)
+	$(BIN)/showtell train starter --preset $(PRESET) $(if $(wildcard trained/run),--resume)
 
 docs: $(STAMP) ## build the documentation into site/
 	$(BIN)/python tools/cli_reference.py --check
@@ -59,6 +59,14 @@ docs: $(STAMP) ## build the documentation into site/
 
 wheel: $(STAMP) ## build dist/*.whl
 	$(PIP) wheel --quiet --no-deps -w dist .
+
+wheel-check: $(STAMP) ## install the wheel alone into a fresh environment and run the demo there
+	dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && \
+	$(PIP) wheel --quiet --no-deps -w "$$dir" . && \
+	$(PYTHON) -m venv "$$dir/env" && \
+	"$$dir/env/bin/python" -m pip --disable-pip-version-check install --quiet -c constraints.txt torch && \
+	"$$dir/env/bin/python" -m pip --disable-pip-version-check install --quiet -c constraints.txt "$$dir"/showtell-*.whl && \
+	cd "$$dir" && env/bin/showtell demo --out demo
 
 clean: ## remove what was built, not the environment
 	rm -rf site dist demo .pytest_cache .ruff_cache .hypothesis

@@ -60,6 +60,12 @@ WRONG = {
     "steps in words": (["house.png", "x", "-o", "out.png", "--steps", "ten"], "'--steps'"),
     "negative seed": (["house.png", "x", "-o", "out.png", "--seed", "-1"], "'--seed'"),
     "unknown fit": (["house.png", "x", "-o", "out.png", "--fit", "zoom"], "'zoom' is not one of"),
+    "name too long": (["house.png", "x", "-o", "x" * 300 + ".png"], "the name is too long"),
+    "model's name too long": (["house.png", "x", "-o", "out.png", "--model", "m" * 300], "no such model"),
+    "input's name too long": (["x" * 300 + ".png", "x", "-o", "out.png"], "cannot be read"),
+    "too wide for WebP": (["wide.png", "x", "-o", "out.webp", "--model", "none"], "at most 16383 pixels a side"),
+    "scheduler that takes more": (["house.png", "x", "-o", "out.png", "--scheduler", "KarrasVe"], "does not fit"),
+    "too few steps": (["house.png", "x", "-o", "out.png", "--scheduler", "pndm", "--steps", "1"], "cannot take 1"),
     "unknown device": (["house.png", "x", "-o", "out.png", "--device", "abacus"], "'abacus' is not one of"),
     "unknown option": (["house.png", "x", "-o", "out.png", "--strenght", "1"], "--strenght"),
     "no output named": (["house.png", "x"], "'--out' / '-o'"),
@@ -85,6 +91,7 @@ def test_a_request_that_makes_no_sense(name, cli, folder, unchanged):
     (folder / "sub.png").mkdir()
     Image.new("L", (40, 32), 0).save("black.png")
     Image.new("L", (8, 8), 255).save("small.png")
+    Image.new("L", (16_384, 1), 255).save("wide.png")
     for pickle in ("model.ckpt", "pickle.safetensors"):
         torch.save({"weight": torch.zeros(2)}, folder / pickle)
     unchanged(begin=True)
@@ -207,6 +214,10 @@ OTHERS = {
     "unknown edit": (["scenes", "--action", "explode", "-o", "s"], "'explode'"),
     "scenes into a file": (["scenes", "-o", "house.png"], "house.png: is a file"),
     "scenes below a file": (["scenes", "-o", "house.png/s"], "house.png"),
+    "sheet of another kind": (["scenes", "--sheet", "sheet.jpg"], "must end in .png"),
+    "sheet too large": (["scenes", "--sheet", "sheet.png", "--count", "201"], "at most 200 cases"),
+    "export to a name too long": (["models", "export", "starter", "x" * 300], "the name is too long"),
+    "demo to a name too long": (["demo", "--out", "x" * 300], "the name is too long"),
     "unknown preset": (["train", "starter", "--preset", "huge"], "'huge' is not one of"),
     "training into a file": (["train", "starter", "--out", "house.png"], "house.png: is a file"),
     "nothing to resume": (["train", "starter", "--out", "t", "--resume"], "t: holds no run to resume"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -48,13 +48,6 @@ def starter(
     figures = cards.measure(showtell.load("starter", device=device, dtype=dtype), count=count, say=say)
     if out is not None:
         files.write_atomic(out, outputs.json_bytes(console.plain(figures)), force=force)
-    console.finish(figures, console.table(["figure", "value"], _rows(figures)), as_json=as_json)
-
-
-def _rows(tree: dict[str, Any], prefix: str = "") -> list[list[str]]:
-    """Nested figures as rows of a name and a value."""
-    rows: list[list[str]] = []
-    for key, value in tree.items():
-        name = f"{prefix}{key.replace('_', ' ')}"
-        rows += _rows(value, f"{name}, ") if isinstance(value, dict) else [[name, str(value)]]
-    return rows
+    console.finish(
+        figures, console.table(["figure", "value"], [list(row) for row in cards.flat(figures)]), as_json=as_json
+    )

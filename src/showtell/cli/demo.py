@@ -78,10 +78,9 @@ def _write(
     out: Path, exhibits: list[Exhibit], edits: list[Edit], figures: dict[str, Any], page: Image.Image, *, force: bool
 ) -> None:
     contents = {exhibit.files[0]: exhibit.data for exhibit in exhibits}
+    contents |= {exhibit.files[1]: edit.png() for exhibit, edit in zip(exhibits, edits, strict=True)}
     contents |= {"sheet.png": outputs.png(page), "figures.json": outputs.json_bytes(console.plain(figures))}
     outputs.write_folder(out, contents, force=force)
-    for exhibit, edit in zip(exhibits, edits, strict=True):
-        edit.save(out / exhibit.files[1], force=force)
 
 
 def _table(figures: dict[str, Any]) -> str:

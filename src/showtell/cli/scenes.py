@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from showtell.cli import console, options, outputs
-from showtell.errors import UsageError
+from showtell.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from showtell.scenes import Case
@@ -39,7 +39,7 @@ def scenes(
     """
     if out is None and sheet is None:
         raise UsageError("nothing to write: give a folder with -o DIR, or a contact sheet with --sheet FILE.png")
-    _check(out, sheet, force=force)
+    _check(out, sheet, count, force=force)
     seed = options.draw_seed(seed)
     cases = _draw(seed, count, edits, action, as_json=as_json)
     contents = {name: data for number, case in cases.items() for name, data in _files(number, case).items()}
@@ -55,12 +55,17 @@ def scenes(
     console.finish({"seed": seed, "written": written, "cases": described}, text, as_json=as_json)
 
 
-def _check(out: Path | None, sheet: Path | None, *, force: bool) -> None:
+def _check(out: Path | None, sheet: Path | None, count: int, *, force: bool) -> None:
     from showtell import files
+    from showtell.cli.sheet import MOST
 
     if out is not None:
         outputs.check_folder(out, ["scenes.json"], force=force)
     if sheet is not None:
+        if sheet.suffix.lower() != ".png":
+            raise OutputError(f"{sheet}: the sheet is a PNG; the name must end in .png")
+        if count > MOST:
+            raise UsageError(f"--sheet holds at most {MOST} cases, not {count}: lower --count, or give -o DIR alone")
         files.check_output(sheet, force=force)
 
 

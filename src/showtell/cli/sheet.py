@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 CELL = 128
 GAP = 8
 MARGIN = 28
+MOST = 200
+"""Cards that one sheet may hold: a picture of twenty megapixels."""
 PAPER, CARD, INK, GREY = "#f3f1ec", "#ffffff", "#22262b", "#6d747c"
 GOOD, BAD = "#2e8b57", "#c0392b"
 
