@@ -66,7 +66,7 @@ wheel-check: $(STAMP) ## install the wheel alone into a fresh environment and ru
 	$(PYTHON) -m venv "$$dir/env" && \
 	"$$dir/env/bin/python" -m pip --disable-pip-version-check install --quiet -c constraints.txt torch && \
 	"$$dir/env/bin/python" -m pip --disable-pip-version-check install --quiet -c constraints.txt "$$dir"/showtell-*.whl && \
-	cd "$$dir" && env/bin/showtell demo --out demo
+	cd "$$dir" && env -u SHOWTELL_STARTERS -u PYTHONPATH env/bin/showtell demo --out demo
 
 clean: ## remove what was built, not the environment
 	rm -rf site dist demo .pytest_cache .ruff_cache .hypothesis

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +37,23 @@ def test_the_demo_measures_and_draws(cli, few):
     replayed = cli("replay", "shown/01-recolour.png", "-o", "again.png")
     assert replayed.code == 0, replayed.err
     cli("demo", "--out", "shown").refused("shown/sheet.png: exists already")
+
+
+def test_a_demo_that_cannot_be_written_leaves_nothing(cli, few, monkeypatch, unchanged):
+    from showtell import files
+
+    whole, seen = files.write_atomic, []
+
+    def full(path, data, **options):
+        seen.append(path)
+        if len(seen) == 5:
+            raise files.output_error(path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+        return whole(path, data, **options)
+
+    monkeypatch.setattr(files, "write_atomic", full)
+    cli("demo", "--out", "shown", "--device", "cpu").refused("No space left on device", code=1)
+    assert not Path("shown").exists()
+    unchanged()
 
 
 def test_the_demo_prints_a_table(cli, few):
