@@ -35,7 +35,6 @@ def test_what_was_trained_edits_a_picture(trained, monkeypatch) -> None:
     import showtell
     from showtell import scenes
 
-    cards.write_bare(trained)
     monkeypatch.setenv("SHOWTELL_STARTERS", str(trained))
     edit = showtell.load("starter").edit(scenes.sample(1).before, "make it sepia", seed=0, num_inference_steps=2)
     assert edit.image.size == (64, 64)

@@ -163,7 +163,6 @@ def finish(folder: Path, *, preset_name: str, seed: int, device: str, say: Say) 
     from showtell.editor import load
 
     settings = preset(preset_name)
-    write_bare(folder)
     with _starters_at(folder):
         trained = load("starter", device=device)
         defaults = starter.tune_guidance(trained, count=settings.tune, say=say)
@@ -172,15 +171,6 @@ def finish(folder: Path, *, preset_name: str, seed: int, device: str, say: Say) 
     training = _training(folder, settings, seed=seed, device=device)
     write(folder / "cards", cards(defaults=defaults, figures=figures, training=training))
     return figures
-
-
-def write_bare(folder: Path) -> None:
-    """Cards that let the models be loaded, until there are figures."""
-    (folder / "cards").mkdir(exist_ok=True)
-    for name in ("starter", "starter-base", "starter-clip"):
-        path = folder / "cards" / f"{name}.json"
-        if not path.is_file():
-            files.write_atomic(path, (json.dumps({"name": name, "defaults": {}}) + "\n").encode())
 
 
 @contextmanager

@@ -61,7 +61,7 @@ CPU = Preset(
     clip=Fit(steps=700, batch=64, lr=1e-3),
     autoencoder=Fit(steps=1600, batch=24, lr=2e-3),
     base=Fit(steps=2500, batch=32, lr=5e-4),
-    instruct=Fit(steps=6600, batch=32, lr=8e-4, fall=0.5),
+    instruct=Fit(steps=7700, batch=32, lr=8e-4, fall=0.5),
 )
 
 PRESETS: dict[str, Preset] = {
