@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 AMONG = 32
 """How many captions a picture is matched against."""
-GUIDANCE_GRID = ((1.5, 1.0), (2.0, 1.0), (3.0, 1.0), (1.5, 1.5), (2.0, 1.5), (3.0, 1.5), (4.5, 1.5))
+GUIDANCE_GRID = ((1.5, 1.0), (1.5, 1.5), (2.0, 1.5), (3.0, 1.5), (1.5, 2.0), (2.0, 2.0), (3.0, 2.0))
 """Pairs of s_T and s_I that are tried."""
 TUNING_SEEDS = 10_000_000
 """First seed, in the training split, of the cases that hyper-parameters are tuned on; no training draws it."""
