@@ -12,6 +12,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # One torch thread for each test worker: two workers that take every core slow each other down.
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1 TRANSFORMERS_VERBOSITY=error
 
+# glibc gives large blocks back at every step and fetches them again, which costs a training on a CPU much time.
+KEEP_MEMORY := MALLOC_MMAP_THRESHOLD_=4294967295 MALLOC_TRIM_THRESHOLD_=17179869184
+
 .DEFAULT_GOAL := help
 .PHONY: help env demo test test-all lint format bench starter docs wheel wheel-check clean
 
@@ -51,7 +54,7 @@ bench: $(STAMP) ## measure the starters on held-out scenes (COUNT=500)
 	$(BIN)/showtell bench starter --count $(COUNT)
 
 starter: $(STAMP) ## train the starter models from nothing, or go on in trained/ (PRESET=cpu|gpu|smoke)
-	$(BIN)/showtell train starter --preset $(PRESET) $(if $(wildcard trained/run),--resume)
+	$(KEEP_MEMORY) $(BIN)/showtell train starter --preset $(PRESET) $(if $(wildcard trained/run),--resume)
 
 docs: $(STAMP) ## build the documentation into site/
 	$(BIN)/python tools/cli_reference.py --check
