@@ -74,8 +74,10 @@ def _save_half(model: Any, folder: Path) -> None:
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     model.half().save_pretrained(part)
-    config = part / "config.json"
-    config.write_text(config.read_text().replace('"float16"', '"float32"'))
+    path = part / "config.json"
+    config = json.loads(path.read_text().replace('"float16"', '"float32"'))
+    config.pop("_name_or_path", None)  # where it lay while it was trained is nobody's business
+    path.write_text(json.dumps(config, indent=2) + "\n")
     shutil.rmtree(folder, ignore_errors=True)
     part.replace(folder)
 
