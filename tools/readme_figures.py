@@ -27,7 +27,7 @@ def block() -> str:
     rows = [("what", "figure", "held-out cases"), ("---", "---", "---")]
     for count, name in ((1, "one edit"), (2, "two at once"), (3, "three at once"), (4, "four at once")):
         found = editing[f"edits_{count}"]
-        whole = "right" if count == 1 else "all right"
+        whole = "right" if count == 1 else "right as a whole"
         each = "" if count == 1 else f" (each for itself {found['per_edit_success']:.0%})"
         rows.append((f"{name}, {whole}", f"**{found['success']:.0%}**{each}", str(found["count"])))
     kinds = editing["edits_1"]["by_action"]
