@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,6 @@ from showtell.errors import ShowtellError
 
 if TYPE_CHECKING:
     from showtell.editor import Editor
-
-Tick = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +29,6 @@ def run(
     cases: Sequence[tuple[int, scenes.Case]],
     *,
     batch_size: int = 25,
-    tick: Tick = lambda done, total: None,
     **options: Any,
 ) -> list[Outcome]:
     """Edit every case with its own seed and score it. `options` go to `Editor.edit`."""
@@ -50,7 +47,6 @@ def run(
                 raise edit
             score = scenes.score(case, edit.image)
             outcomes.append(Outcome(seed=seed, actions=tuple(e.action for e in case.edits), score=score))
-        tick(len(outcomes), len(cases))
     return outcomes
 
 

@@ -25,7 +25,7 @@ from showtell.training.clip import MEAN, STD, train_clip
 from showtell.training.corpus import Corpus, Text, make_corpus
 from showtell.training.curves import draw_curve
 from showtell.training.denoiser import SCHEDULER, Material, base_loss, instruct_loss, new_unet, train_denoiser, widen
-from showtell.training.loop import Report, quiet, read_log
+from showtell.training.loop import LossAt, Report, quiet, read_log
 from showtell.training.settings import Preset, preset
 from showtell.training.tokenizer import save_tokenizer
 
@@ -130,22 +130,24 @@ def _load_unet(folder: Path) -> UNet2DConditionModel:
 def _denoisers(run: _Run, material: Material, embed_texts: Callable[[list[Text]], Words], stages: int) -> None:
     entries, settings = material.corpus.entries, run.settings
 
-    def train_base() -> UNet2DConditionModel:
-        words = embed_texts([e.captions[side] for side in (0, 1) for e in entries])
-        unet = new_unet(settings.unet_channels)
+    def train(name: str, unet: UNet2DConditionModel, loss: Callable[..., LossAt], texts: list[Text]) -> Any:
         return train_denoiser(
-            "base",
+            name,
             unet,
-            base_loss,
+            loss,
             material,
-            words,
+            embed_texts(texts),
             settings,
-            settings.base,
-            run.folder("base"),
+            getattr(settings, name),
+            run.folder(name),
             seed=run.seed,
             device=run.device,
             report=run.report,
         )
+
+    def train_base() -> UNet2DConditionModel:
+        captions = [e.captions[side] for side in (0, 1) for e in entries]
+        return train("base", new_unet(settings.unet_channels), base_loss, captions)
 
     torch.manual_seed(run.seed)
     base = run.once("unet-base", "base", _load_unet, train_base)
@@ -153,20 +155,7 @@ def _denoisers(run: _Run, material: Material, embed_texts: Callable[[list[Text]]
         return
 
     def train_instruct() -> UNet2DConditionModel:
-        words = embed_texts([e.instruction for e in entries])
-        return train_denoiser(
-            "instruct",
-            widen(base),
-            instruct_loss,
-            material,
-            words,
-            settings,
-            settings.instruct,
-            run.folder("instruct"),
-            seed=run.seed,
-            device=run.device,
-            report=run.report,
-        )
+        return train("instruct", widen(base), instruct_loss, [e.instruction for e in entries])
 
     run.once("unet-instruct", "instruct", _load_unet, train_instruct)
 
