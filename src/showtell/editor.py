@@ -281,7 +281,7 @@ def _finish(job: jobs.Job, result: Image.Image, latents: Any, hidden: bool, shar
         notes=job.notes,
         latents=latents,
         recipe=recipe.Recipe(
-            input=jobs.record_of(job.picture),
+            input=recipe.record_of(job.picture),
             instructions=job.told,
             negative_prompt=job.negative.text,
             seed=job.seed,

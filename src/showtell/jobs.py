@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import fitting, images, instruction, models, starts
 from .errors import ImageError, MethodError, ShowtellError, TextError
-from .recipe import FileRecord, readable
+from .recipe import FileRecord, record_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -141,12 +141,6 @@ def prepare(request: Request, pipe: Any, *, fit: str) -> Job:
         picture=picture, frame=frame, instructions=parsed, told=told, words=words, negative=negative, mask=mask,
         mask_record=record, seed=seed, generator=request.generator, notes=notes,
     )  # fmt: skip
-
-
-def record_of(picture: images.Picture) -> FileRecord:
-    """A picture as recipes name it."""
-    path = None if picture.path is None else readable(picture.path)
-    return FileRecord(path=path, sha256=picture.sha256, pixels_sha256=picture.pixels_sha256)
 
 
 def _fitted(pipe: Any, text: str, what: str, notes: list[str]) -> instruction.Words:

@@ -10,9 +10,12 @@ import re
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import FileFormatError
+
+if TYPE_CHECKING:
+    from .images import Picture
 
 #: Version of the format; files with a later one are refused.
 FORMAT = 1
@@ -140,6 +143,12 @@ def versions() -> dict[str, str]:
 
             found[package] = __version__ if package == "showtell" else "unknown"
     return found
+
+
+def record_of(picture: Picture) -> FileRecord:
+    """A picture as recipes name it."""
+    path = None if picture.path is None else readable(picture.path)
+    return FileRecord(path=path, sha256=picture.sha256, pixels_sha256=picture.pixels_sha256)
 
 
 def readable(path: str) -> str:
