@@ -165,8 +165,8 @@ def flagged(pipe: Any, pixels: Pixels) -> Sequence[bool]:
     return list(found) if found is not None else [False] * len(pixels)
 
 
-def weights_hash(pipe: Any, *, samples: int = 64) -> str:
-    """A cheap fingerprint of UNet, text encoder and autoencoder, in float32: 16 hexadecimal digits.
+def weights_hash(pipe: Any, *, parts: Sequence[str] = ("unet", "text_encoder", "vae"), samples: int = 64) -> str:
+    """A cheap fingerprint of UNet, text encoder and autoencoder (or other parts), in float32: 16 hexadecimal digits.
 
     It covers every tensor's name and shape and up to ``samples`` values spread over each; so it notices other
     weights or a LoRA, and costs milliseconds. Tensors that are offloaded to the meta device count by name and shape.
@@ -174,7 +174,7 @@ def weights_hash(pipe: Any, *, samples: int = 64) -> str:
     import torch
 
     digest = hashlib.sha256()
-    for part in ("unet", "text_encoder", "vae"):
+    for part in parts:
         drawn: dict[torch.device, list[torch.Tensor]] = {}
         for name, tensor in getattr(pipe, part).state_dict().items():
             digest.update(f"{part}.{name}{tuple(tensor.shape)}".encode())
