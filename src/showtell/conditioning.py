@@ -17,8 +17,8 @@ class Conditioning(Protocol):
     """What the UNet is told."""
 
     def told(self, branch: str, step: int) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """For a branch at a step: prompt embeddings (B, 77, d) and the channels beside the latents, (B, 4, h,
-        w) or None.
+        """For a branch at a step: prompt embeddings (B, 77, d), and what stands beside the latents or None (see
+        ``networks.Network``).
         """
         ...
 
@@ -44,13 +44,36 @@ class InstructConditioning:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PromptConditioning:
-    """A base model's: the prompt, and its absence."""
+class ControlConditioning:
+    """Of a base model with a ControlNet: text, its absence, and the picture, ``pixels`` (B, 3, H, W) in [0, 1].
+
+    Without the picture the ControlNet is not asked. Guided with s_I = 1, both branches see the picture, as in stock
+    pipelines.
+    """
 
     prompt_embeds: PromptEmbeds
     negative_prompt_embeds: PromptEmbeds
+    pixels: torch.Tensor
+
+    def told(self, branch: str, step: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        if branch not in INSTRUCT_BRANCHES:
+            raise KeyError(branch)
+        embeds = self.prompt_embeds if branch in ("full", "text") else self.negative_prompt_embeds
+        return embeds, self.pixels if branch in ("full", "image") else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptConditioning:
+    """A base or inpainting model's: the prompt, and its absence.
+
+    ``beside`` (B, 5, h, w), for an inpainting model, is a mask and the masked picture's latents; both branches see it.
+    """
+
+    prompt_embeds: PromptEmbeds
+    negative_prompt_embeds: PromptEmbeds
+    beside: torch.Tensor | None = None
 
     def told(self, branch: str, step: int) -> tuple[torch.Tensor, torch.Tensor | None]:
         if branch not in BASE_BRANCHES:
             raise KeyError(branch)
-        return (self.prompt_embeds if branch == "cond" else self.negative_prompt_embeds), None
+        return (self.prompt_embeds if branch == "cond" else self.negative_prompt_embeds), self.beside

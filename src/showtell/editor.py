@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from . import blending, fitting, instruction, jobs, loading, methods, models, recipe, sampling, schedulers
+from . import blending, fitting, instruction, jobs, loading, methods, models, networks, recipe, sampling, schedulers
 from .edits import Edit
 from .errors import Cancelled, MethodError, ShowtellError, ShowtellWarning
 from .schedule import SchedulerStep
@@ -123,10 +123,10 @@ class Editor:
 
     def _settle(self, method: Any, given: dict[str, Any]) -> tuple[Any, dict[str, str]]:
         value = methods.resolve("ip2p" if method is None else method)
-        models.require_kind(self.pipe, value.kind, method=value.name, model_id=self.model_id)
+        models.require_kind(self.pipe, value.kinds, method=value.name, model_id=self.model_id)
         card = self.card.get("defaults", {}).get(value.name, {})
         own_scheduler = self.pipe.scheduler is not self._stored_scheduler
-        settled, origin = methods.settle(value, given=given, card=card)
+        settled, origin = methods.settle(value, given=given, card=card, kind=self.kind)
         if origin.get("scheduler") in ("card", "paper") and own_scheduler:
             settled, _ = methods.settle(settled, given={"scheduler": self.pipe.scheduler}, card={})
             origin["scheduler"] = "pipeline"
@@ -160,7 +160,7 @@ class Editor:
             )
             plan = method.plan(self._context(batch, steps))
             denoise = sampling.GuidedDenoiser(
-                unet=pipe.unet,
+                network=networks.network(pipe),
                 conditioning=plan.conditioning,
                 guidance=plan.guidance,
                 scale_input=steps.scale_input,
@@ -173,7 +173,7 @@ class Editor:
                     latents = sampling.sample(
                         denoise, plan.start, plan.schedule, steps.step, blend=plan.blend, observe=observe
                     )
-                pixels = models.decode(pipe, latents)
+                pixels = plan.picture(models.decode(pipe, latents))
                 flags = models.flagged(pipe, pixels)
             finally:
                 models.release(pipe)

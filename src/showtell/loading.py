@@ -217,8 +217,9 @@ def _from_folder(path: Path, dtype: Any) -> Any:
         raise ModelError(f"{path}: is not a diffusers model folder (it has no model_index.json)")
     with _one_line(str(path)):
         pipe = _pretrained(str(path), dtype, local_files_only=True)
-    for part in ("unet", "vae", "text_encoder"):
-        if getattr(pipe, part, None) is not None:
+    for part in models.part_names(pipe):
+        # Several ControlNets lie in folders of their own names; ``models.kind`` refuses them.
+        if hasattr(getattr(pipe, part, None), "config"):
             _check_complete(getattr(pipe, part), path / part)
     return pipe
 
@@ -272,7 +273,7 @@ def _modern(key: str) -> str:
 
 def _check_filled(pipe: Any, name: str) -> None:
     """Tensors that are still on the meta device were in no file."""
-    for part in ("unet", "vae", "text_encoder"):
+    for part in models.part_names(pipe):
         for key, tensor in getattr(pipe, part).state_dict().items():
             if tensor.is_meta:
                 raise ModelError(f"{name}: its weights are incomplete ({part}.{key} is missing)")
@@ -289,9 +290,15 @@ def _from_file(path: Path, dtype: Any) -> Any:
         if first not in weights.keys():  # noqa: SIM118  (a safetensors handle, not a dict)
             raise ModelError(f"{path}: is not a whole Stable Diffusion checkpoint (it has no {first})")
         channels = weights.get_slice(first).get_shape()[1]
-    pipelines = {4: diffusers.StableDiffusionPipeline, 8: diffusers.StableDiffusionInstructPix2PixPipeline}
+    pipelines = {
+        4: diffusers.StableDiffusionPipeline,
+        8: diffusers.StableDiffusionInstructPix2PixPipeline,
+        9: diffusers.StableDiffusionInpaintPipeline,
+    }
     if channels not in pipelines:
-        raise ModelError(f"{path}: its UNet takes {channels} channels; showtell edits with 8 (instruct) or 4 (base)")
+        raise ModelError(
+            f"{path}: its UNet takes {channels} channels; showtell edits with 8 (instruct), 4 (base) or 9 (inpainting)"
+        )
     with _one_line(str(path)):
         return pipelines[channels].from_single_file(str(path), dtype=dtype)
 

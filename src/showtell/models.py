@@ -18,13 +18,19 @@ if TYPE_CHECKING:
 
     from .types import ImageLatents, Latents, Pixels, PromptEmbeds
 
-_KIND_NAMES = {"instruct": "an instruct model (8-channel UNet)", "base": "a base model (4-channel UNet)"}
+_KIND_NAMES = {
+    "instruct": "an instruct model (8-channel UNet)",
+    "control": "a base model with a ControlNet for instruction editing",
+    "base": "a base model (4-channel UNet)",
+    "inpaint": "an inpainting model (9-channel UNet)",
+}
 
 
 def kind(pipe: Any) -> str:
-    """``"instruct"`` (the UNet also takes a picture's latents) or ``"base"`` (text to image).
+    """What a pipeline's network takes beside noisy latents and text.
 
-    Raises ``ModelError`` for a pipeline that is neither.
+    ``"instruct"``: a picture's latents; ``"base"``: nothing; ``"control"``: a picture, through a ControlNet;
+    ``"inpaint"``: a mask and the masked picture's latents. Raises ``ModelError`` for a pipeline that is none of these.
     """
     missing = [
         part for part in ("unet", "vae", "tokenizer", "text_encoder", "scheduler") if getattr(pipe, part, None) is None
@@ -39,25 +45,53 @@ def kind(pipe: Any) -> str:
             f"{name_of(pipe)}: its text encoder's width is {told} and its UNet takes {hears}; "
             "they do not belong together"
         )
+    if getattr(pipe, "controlnet", None) is not None:
+        _check_controlnet(pipe)
+        return "control"
     latent, channels = pipe.vae.config.latent_channels, pipe.unet.config.in_channels
-    if channels == 2 * latent:
-        return "instruct"
-    if channels == latent:
-        return "base"
-    raise ModelError(
-        f"{name_of(pipe)}: its UNet takes {channels} channels; "
-        f"showtell edits with {2 * latent} (instruct) or {latent} (base)"
-    )
-
-
-def require_kind(pipe: Any, needed: str, *, method: str, model_id: str) -> None:
-    """Raise ``ModelError`` unless the pipeline is of the kind that a method needs."""
-    found = kind(pipe)
-    if found != needed:
-        example = {"instruct": "starter", "base": "starter-base"}[needed]
+    known = {2 * latent: "instruct", latent: "base", 2 * latent + 1: "inpaint"}
+    if channels not in known:
         raise ModelError(
-            f"method {method!r} needs {_KIND_NAMES[needed]} such as {example!r}; {model_id} is {_KIND_NAMES[found]}"
+            f"{name_of(pipe)}: its UNet takes {channels} channels; "
+            f"showtell edits with {2 * latent} (instruct), {latent} (base) or {2 * latent + 1} (inpainting)"
         )
+    return known[channels]
+
+
+def _check_controlnet(pipe: Any) -> None:
+    """Raise ``ModelError`` unless the pipeline has one plain ControlNet that fits its base model."""
+    from diffusers import ControlNetModel
+
+    net = getattr(pipe.controlnet, "_orig_mod", pipe.controlnet)  # a compiled network wraps the plain one
+    if hasattr(net, "nets") or isinstance(net, (list, tuple)):
+        raise ModelError(f"{name_of(pipe)}: it has several ControlNets; give it one, trained for instruction editing")
+    if not isinstance(net, ControlNetModel):
+        raise ModelError(f"{name_of(pipe)}: its ControlNet is a {type(net).__name__}; showtell takes ControlNetModel")
+    latent, channels = pipe.vae.config.latent_channels, pipe.unet.config.in_channels
+    if channels != latent:
+        raise ModelError(
+            f"{name_of(pipe)}: its UNet takes {channels} channels; beside a ControlNet it must take {latent} (base)"
+        )
+    told, hears = net.config.cross_attention_dim, pipe.unet.config.cross_attention_dim
+    if told != hears:
+        raise ModelError(
+            f"{name_of(pipe)}: its ControlNet takes text of width {told} and its UNet of {hears}; "
+            "they do not belong together"
+        )
+
+
+def require_kind(pipe: Any, needed: Sequence[str], *, method: str, model_id: str) -> None:
+    """Raise ``ModelError`` unless the pipeline is of one of the kinds that a method takes."""
+    found = kind(pipe)
+    if found not in needed:
+        names = " or ".join(_KIND_NAMES[each] for each in needed)
+        example = "starter" if "instruct" in needed else "starter-base"
+        raise ModelError(f"method {method!r} needs {names}, such as {example!r}; {model_id} is {_KIND_NAMES[found]}")
+
+
+def part_names(pipe: Any) -> tuple[str, ...]:
+    """Names of the networks whose weights an edit depends on."""
+    return ("unet", "text_encoder", "vae") + (("controlnet",) if getattr(pipe, "controlnet", None) is not None else ())
 
 
 def name_of(pipe: Any) -> str:
@@ -82,6 +116,12 @@ def size_multiple(pipe: Any) -> int:
     Stable Diffusion.
     """
     return latent_factor(pipe) * 2 ** (len(pipe.unet.config.block_out_channels) - 1)
+
+
+def latent_shape(pipe: Any, pixels: Pixels) -> tuple[int, int, int]:
+    """(4, h, w): the shape of one picture's latents, for ``pixels`` (B, 3, H, W)."""
+    factor = latent_factor(pipe)
+    return pipe.vae.config.latent_channels, pixels.shape[-2] // factor, pixels.shape[-1] // factor
 
 
 def device_of(pipe: Any) -> torch.device:
@@ -165,8 +205,8 @@ def flagged(pipe: Any, pixels: Pixels) -> Sequence[bool]:
     return list(found) if found is not None else [False] * len(pixels)
 
 
-def weights_hash(pipe: Any, *, parts: Sequence[str] = ("unet", "text_encoder", "vae"), samples: int = 64) -> str:
-    """A cheap fingerprint of UNet, text encoder and autoencoder (or other parts), in float32: 16 hexadecimal digits.
+def weights_hash(pipe: Any, *, parts: Sequence[str] | None = None, samples: int = 64) -> str:
+    """A cheap fingerprint of a pipeline's networks, or of the ``parts`` named, in float32: 16 hexadecimal digits.
 
     It covers every tensor's name and shape and up to ``samples`` values spread over each; so it notices other
     weights or a LoRA, and costs milliseconds. Tensors that are offloaded to the meta device count by name and shape.
@@ -174,7 +214,7 @@ def weights_hash(pipe: Any, *, parts: Sequence[str] = ("unet", "text_encoder", "
     import torch
 
     digest = hashlib.sha256()
-    for part in parts:
+    for part in part_names(pipe) if parts is None else parts:
         drawn: dict[torch.device, list[torch.Tensor]] = {}
         for name, tensor in getattr(pipe, part).state_dict().items():
             digest.update(f"{part}.{name}{tuple(tensor.shape)}".encode())

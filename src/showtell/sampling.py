@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from . import models
 from .attention import BranchContext
 from .conditioning import Conditioning
 from .guidance import Guidance
+from .networks import Network
 
 if TYPE_CHECKING:
     import torch
@@ -51,13 +51,13 @@ def sample(
 class GuidedDenoiser:
     """Predicts once for each branch that the guidance lists, and combines.
 
-    Latents and predictions are float32; the UNet computes in its own dtype. The branches run as one batch, branch by
+    Latents and predictions are float32; no gradient is kept. The branches run as one batch, branch by
     branch in the guidance's order; with ``sequential``, one after the other, to save memory, the ``image`` branch
     first, since a control may need it while it computes ``full``. ``attend`` is told the step and the layout before
-    each call of the UNet; ``text_mask(i)`` gives the mask of the text term, (B, 1, h, w), or None.
+    each call of the network; ``text_mask(i)`` gives the mask of the text term, (B, 1, h, w), or None.
     """
 
-    unet: Any
+    network: Network
     conditioning: Conditioning
     guidance: Guidance
     scale_input: Callable[[Any, Any], Any]
@@ -82,16 +82,10 @@ class GuidedDenoiser:
     def _predict(self, scaled: Latents, t: Any, i: int, branches: tuple[str, ...]) -> dict[str, torch.Tensor]:
         import torch
 
-        inputs, embeds = [], []
-        for branch in branches:
-            told, beside = self.conditioning.told(branch, i)
-            inputs.append(scaled if beside is None else torch.cat([scaled, beside], dim=1))
-            embeds.append(told)
+        told = [self.conditioning.told(branch, i) for branch in branches]
         if self.attend is not None:
             self.attend(BranchContext(step=i, timestep=t, branches=branches, batch=len(scaled)))
-        dtype = models.dtype_of(self.unet)
+        x, embeds = torch.cat([scaled] * len(branches)), torch.cat([embeds for embeds, _ in told])
         with torch.no_grad():
-            output = self.unet(
-                torch.cat(inputs).to(dtype), t, encoder_hidden_states=torch.cat(embeds).to(dtype), return_dict=False
-            )[0].float()
+            output = self.network(x, t, embeds, [beside for _, beside in told])
         return dict(zip(branches, output.chunk(len(branches)), strict=True))

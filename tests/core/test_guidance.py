@@ -116,6 +116,7 @@ def test_branches_one_by_one_give_the_same(editor, picture, method):
 
 
 def test_the_picture_only_branch_runs_first_and_the_layout_is_told(editor, picture):
+    from showtell.networks import network
     from showtell.sampling import GuidedDenoiser
 
     seen = []
@@ -126,7 +127,7 @@ def test_the_picture_only_branch_runs_first_and_the_layout_is_told(editor, pictu
 
     for sequential in (False, True):
         denoise = GuidedDenoiser(
-            unet=editor.pipe.unet,
+            network=network(editor.pipe),
             conditioning=Told(),
             guidance=TwoCondition(),
             scale_input=lambda x, t: x,

@@ -210,14 +210,19 @@ def test_single_files(tmp_path):
     save_file({"x": torch.zeros(1)}, tmp_path / "lora.safetensors")
     one_line(lambda: showtell.load(tmp_path / "lora.safetensors"), "not a whole Stable Diffusion checkpoint")
     first = "model.diffusion_model.input_blocks.0.0.weight"
-    save_file({first: torch.zeros(8, 9, 3, 3)}, tmp_path / "inpainting.safetensors")
-    one_line(lambda: showtell.load(tmp_path / "inpainting.safetensors"), "9 channels")
+    save_file({first: torch.zeros(8, 5, 3, 3)}, tmp_path / "depth.safetensors")
+    one_line(lambda: showtell.load(tmp_path / "depth.safetensors"), "5 channels")
 
 
 @pytest.mark.parametrize(
-    ("channels", "name"), [(4, "StableDiffusionPipeline"), (8, "StableDiffusionInstructPix2PixPipeline")]
+    ("channels", "kind", "name"),
+    [
+        (4, "base", "StableDiffusionPipeline"),
+        (8, "instruct", "StableDiffusionInstructPix2PixPipeline"),
+        (9, "inpaint", "StableDiffusionInpaintPipeline"),
+    ],
 )
-def test_a_single_file_goes_to_diffusers_as_the_kind_that_it_is(tmp_path, monkeypatch, channels, name):
+def test_a_single_file_goes_to_diffusers_as_the_kind_that_it_is(tmp_path, monkeypatch, channels, kind, name):
     import diffusers
     from safetensors.torch import save_file
 
@@ -225,7 +230,6 @@ def test_a_single_file_goes_to_diffusers_as_the_kind_that_it_is(tmp_path, monkey
 
     file = tmp_path / "whole.safetensors"
     save_file({"model.diffusion_model.input_blocks.0.0.weight": torch.zeros(8, channels, 3, 3)}, file)
-    kind = "base" if channels == 4 else "instruct"
     monkeypatch.setattr(
         getattr(diffusers, name), "from_single_file", classmethod(lambda cls, path, **options: tiny.pipeline(kind))
     )
@@ -239,8 +243,8 @@ def test_the_wrong_kind_says_which_is_needed(tiny_base_folder, picture):
 
 def test_pipelines_that_do_not_fit(instruct_pipe):
     one_line(lambda: showtell.Editor(object()), "not a Stable Diffusion pipeline")
-    instruct_pipe.unet.register_to_config(in_channels=9)
-    one_line(lambda: showtell.Editor(instruct_pipe), "9 channels")
+    instruct_pipe.unet.register_to_config(in_channels=5)
+    one_line(lambda: showtell.Editor(instruct_pipe), "5 channels")
     instruct_pipe.unet.register_to_config(in_channels=8, cross_attention_dim=99)
     one_line(lambda: showtell.Editor(instruct_pipe), "do not belong together")
 

@@ -96,7 +96,7 @@ def test_every_step_equals_stock_on_the_starter(name, picture):
 
 
 def test_the_loop_serves_base_models_too(picture):
-    from showtell import conditioning, guidance, instruction, sampling, schedule, schedulers, starts
+    from showtell import conditioning, guidance, instruction, networks, sampling, schedule, schedulers, starts
 
     pipe = tiny.pipeline("base")
     expected = []
@@ -114,7 +114,7 @@ def test_the_loop_serves_base_models_too(picture):
         negative_prompt_embeds=instruction.assemble(pipe, [instruction.Words(text="")])[0][None],
     )
     denoise = sampling.GuidedDenoiser(
-        unet=pipe.unet,
+        network=networks.network(pipe),
         conditioning=told,
         guidance=guidance.ClassifierFree(guidance_scale=5.0),
         scale_input=steps.scale_input,

@@ -115,10 +115,30 @@ def build_starters(root: Path, *, prediction_type: str = "v_prediction") -> Path
     return root
 
 
-def pipeline(kind: str, *, prediction_type: str = "epsilon"):
-    """A stock pipeline, ``instruct`` or ``base``, the same weights every time."""
-    from diffusers import StableDiffusionInstructPix2PixPipeline, StableDiffusionPipeline
+def controlnet(unet):
+    """A ControlNet of a UNet's encoder; its closing convolutions, zero when new, are random, so that it matters."""
+    from diffusers import ControlNetModel
 
+    # Two of its convolutions halve: the autoencoder's factor of 4.
+    net = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(8, 8, 16)).eval()
+    closing = [*net.controlnet_down_blocks, net.controlnet_mid_block, net.controlnet_cond_embedding.conv_out]
+    with torch.no_grad():
+        for weight in (p for layer in closing for p in layer.parameters()):
+            weight.normal_(std=0.2)
+    return net
+
+
+def pipeline(kind: str, *, prediction_type: str = "epsilon"):
+    """A stock pipeline of a kind, as ``models.kind`` names them; the same weights every time."""
+    import diffusers
+
+    classes = {
+        "instruct": (diffusers.StableDiffusionInstructPix2PixPipeline, 8),
+        "base": (diffusers.StableDiffusionPipeline, 4),
+        "inpaint": (diffusers.StableDiffusionInpaintPipeline, 9),
+        "control": (diffusers.StableDiffusionControlNetPipeline, 4),
+    }
+    cls, channels = classes[kind]
     state = torch.get_rng_state()
     torch.manual_seed(0)
     words = tokenizer()
@@ -126,13 +146,15 @@ def pipeline(kind: str, *, prediction_type: str = "epsilon"):
         "tokenizer": words,
         "text_encoder": clip(len(words), bos=words.bos_token_id, eos=words.eos_token_id).text_model,
         "vae": vae(),
-        "unet": unet(8 if kind == "instruct" else 4),
+        "unet": unet(channels),
         "scheduler": scheduler(prediction_type=prediction_type),
         "safety_checker": None,
         "feature_extractor": None,
         "requires_safety_checker": False,
     }
+    if kind == "control":
+        parts["controlnet"] = controlnet(parts["unet"])
     torch.set_rng_state(state)
-    pipe = (StableDiffusionInstructPix2PixPipeline if kind == "instruct" else StableDiffusionPipeline)(**parts)
+    pipe = cls(**parts)
     pipe.set_progress_bar_config(disable=True)
     return pipe

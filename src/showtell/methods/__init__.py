@@ -7,15 +7,19 @@ from typing import Any
 
 from ..errors import MethodError
 from .base import Context, Method, Plan, settle
+from .grid import Grid
 from .instruct import InstructDiffusion, InstructPix2Pix
 
 #: Name -> what builds the method at its defaults.
 METHODS: dict[str, Callable[..., Any]] = {
     "ip2p": InstructPix2Pix,
     "instructdiffusion": InstructDiffusion,
+    "grid": Grid,
 }
 
-__all__ = ["METHODS", "Context", "InstructDiffusion", "InstructPix2Pix", "Method", "Plan", "resolve", "settle"]
+__all__ = [
+    "METHODS", "Context", "Grid", "InstructDiffusion", "InstructPix2Pix", "Method", "Plan", "resolve", "settle",
+]  # fmt: skip
 
 
 def resolve(method: Any) -> Any:

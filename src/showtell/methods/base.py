@@ -48,11 +48,17 @@ class Context:
     note: Callable[[int, str], None] = lambda b, text: None
 
 
+def unchanged(pixels: Pixels) -> Pixels:
+    """The picture as it was decoded."""
+    return pixels
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """The five choices of a run, and the part of the schedule that is run.
 
     ``attention`` is entered around the whole run; ``attend`` and ``text_mask`` are those of ``GuidedDenoiser``.
+    ``picture`` takes the result out of the decoded pixels, (B, 3, H, W) both.
     """
 
     start: Latents
@@ -63,6 +69,7 @@ class Plan:
     attend: Callable[[BranchContext], None] | None = None
     text_mask: Callable[[int], LatentMask | None] | None = None
     schedule: Sequence[tuple[Any, Any]]
+    picture: Callable[[Pixels], Pixels] = unchanged
 
 
 class Method(Protocol):
@@ -70,9 +77,11 @@ class Method(Protocol):
 
     #: Its name on the command line and in recipes.
     name: ClassVar[str]
-    #: The kind of model that it needs: ``"instruct"`` or ``"base"``.
-    kind: ClassVar[str]
-    #: The paper's value of each hyper-parameter.
+    #: The kinds of model that it takes (``models.kind``), the one that it is made for first.
+    kinds: ClassVar[tuple[str, ...]]
+    #: Whether it needs an instruction: ``"required"`` or ``"optional"``.
+    words: ClassVar[str]
+    #: The paper's value of each hyper-parameter. A method may have ``PAPER_FOR``: kind -> values that differ for it.
     PAPER: ClassVar[Mapping[str, Any]]
 
     def plan(self, context: Context) -> Plan:
@@ -80,11 +89,18 @@ class Method(Protocol):
         ...
 
 
-def settle(method: Any, *, given: Mapping[str, Any], card: Mapping[str, Any]) -> tuple[Any, dict[str, str]]:
+def paper(method: Any, kind: str | None = None) -> dict[str, Any]:
+    """The paper's value of each hyper-parameter, for a model of a kind where the method makes a difference."""
+    return {**method.PAPER, **getattr(method, "PAPER_FOR", {}).get(kind, {})}
+
+
+def settle(
+    method: Any, *, given: Mapping[str, Any], card: Mapping[str, Any], kind: str | None = None
+) -> tuple[Any, dict[str, str]]:
     """Fill a method's hyper-parameters: the caller's, else the method value's own, else the card's, else the paper's.
 
-    Returns the method and name -> ``"given"``, ``"card"`` or ``"paper"``. Raises ``MethodError`` for a hyper-parameter
-    that the method does not have.
+    ``kind`` is the model's, for :func:`paper`. Returns the method and name -> ``"given"``, ``"card"`` or ``"paper"``.
+    Raises ``MethodError`` for a hyper-parameter that the method does not have.
     """
     fields = [f.name for f in dataclasses.fields(method)]
     for name, value in given.items():
@@ -92,9 +108,9 @@ def settle(method: Any, *, given: Mapping[str, Any], card: Mapping[str, Any]) ->
             raise MethodError(
                 f"{name!r} is not a hyper-parameter of method {method.name!r}, which has: {', '.join(fields)}"
             )
-    values, origin = {}, {}
+    values, origin, published = {}, {}, paper(method, kind)
     for name in fields:
-        choices = {"given": given.get(name), "card": card.get(name), "paper": method.PAPER[name]}
+        choices = {"given": given.get(name), "card": card.get(name), "paper": published[name]}
         if choices["given"] is None:
             choices["given"] = getattr(method, name)
         origin[name] = next((source for source, value in choices.items() if value is not None), "paper")

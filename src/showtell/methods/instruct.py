@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from .. import models, starts
 from ..blending import keep_outside
-from ..conditioning import InstructConditioning
+from ..conditioning import Conditioning, ControlConditioning, InstructConditioning
 from ..errors import MethodError
 from ..guidance import Guidance, InstructDiffusionGuidance, TwoCondition, check_scale
 from ..sampling import keep
 from .base import Context, Plan, check_steps
+
+if TYPE_CHECKING:
+    from ..types import ImageLatents
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,16 +25,21 @@ class InstructPix2Pix:
     ``guidance_scale`` s_T >= 1, paper 7.5; ``image_guidance_scale`` s_I >= 0, paper 1.5 (see ``TwoCondition``);
     ``num_inference_steps`` 1 to 1000, paper 100; ``scheduler`` anything that ``fresh_scheduler`` takes, paper
     Euler ancestral. None takes the model card's value, else the paper's. Several instructions are joined with ", ".
+
+    Through a ControlNet for instruction editing (Zhang, Rao and Agrawala 2023) the rule is the same, and s_I is 1
+    unless told otherwise: plain guidance on the text, with the picture seen by both branches.
     """
 
     name: ClassVar[str] = "ip2p"
-    kind: ClassVar[str] = "instruct"
+    kinds: ClassVar[tuple[str, ...]] = ("instruct", "control")
+    words: ClassVar[str] = "required"
     PAPER: ClassVar[Mapping[str, Any]] = {
         "guidance_scale": 7.5,
         "image_guidance_scale": 1.5,
         "num_inference_steps": 100,
         "scheduler": "euler-ancestral",
     }
+    PAPER_FOR: ClassVar[Mapping[str, Mapping[str, Any]]] = {"control": {"image_guidance_scale": 1.0}}
 
     guidance_scale: float | None = None
     image_guidance_scale: float | None = None
@@ -58,7 +66,8 @@ class InstructDiffusion:
     """
 
     name: ClassVar[str] = "instructdiffusion"
-    kind: ClassVar[str] = "instruct"
+    kinds: ClassVar[tuple[str, ...]] = ("instruct",)
+    words: ClassVar[str] = "required"
     PAPER: ClassVar[Mapping[str, Any]] = {**InstructPix2Pix.PAPER, "guidance_scale": 5.0, "image_guidance_scale": 1.25}
 
     guidance_scale: float | None = None
@@ -102,11 +111,17 @@ def _plan(context: Context, guidance: Guidance) -> Plan:
     return Plan(
         start=noise * steps.init_noise_sigma,
         schedule=steps.schedule,
-        conditioning=InstructConditioning(
-            prompt_embeds=context.prompt_embeds,
-            negative_prompt_embeds=context.negative_prompt_embeds,
-            image_latents=image_latents,
-        ),
+        conditioning=_conditioning(context, image_latents),
         guidance=guidance,
         blend=blend,
     )
+
+
+def _conditioning(context: Context, image_latents: ImageLatents) -> Conditioning:
+    """The words, and the picture: as pixels through a ControlNet, else as latents."""
+    embeds, negative = context.prompt_embeds, context.negative_prompt_embeds
+    if models.kind(context.pipe) == "control":
+        return ControlConditioning(
+            prompt_embeds=embeds, negative_prompt_embeds=negative, pixels=context.pixels / 2 + 0.5
+        )
+    return InstructConditioning(prompt_embeds=embeds, negative_prompt_embeds=negative, image_latents=image_latents)
