@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .editor import Editor as Editor
     from .editor import load as load
     from .edits import Edit as Edit
+    from .learned import LearnedInstruction as LearnedInstruction
     from .loading import export as export
     from .replaying import replay as replay
 
@@ -24,6 +25,7 @@ __version__ = "0.1.0"
 _LAZY = {
     "Edit": "edits",
     "Editor": "editor",
+    "LearnedInstruction": "learned",
     "export": "loading",
     "load": "editor",
     "replay": "replaying",

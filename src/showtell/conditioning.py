@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from . import models
 from .guidance import BASE_BRANCHES, INSTRUCT_BRANCHES
 
 if TYPE_CHECKING:
     import torch
 
-    from .types import ImageLatents, PromptEmbeds
+    from .types import ImageLatents, Pixels, PromptEmbeds
 
 
 class Conditioning(Protocol):
@@ -77,3 +78,24 @@ class PromptConditioning:
         if branch not in BASE_BRANCHES:
             raise KeyError(branch)
         return (self.prompt_embeds if branch == "cond" else self.negative_prompt_embeds), self.beside
+
+
+def instructed(
+    pipe: Any,
+    prompt_embeds: PromptEmbeds,
+    negative_prompt_embeds: PromptEmbeds,
+    *,
+    pixels: Pixels,
+    image_latents: ImageLatents,
+) -> Conditioning:
+    """What tells a model of instructions the words and the picture: as pixels through a ControlNet, else as latents.
+
+    ``pixels`` (B, 3, H, W) in [-1, 1] and ``image_latents`` (B, 4, h, w) are the same picture.
+    """
+    if models.kind(pipe) == "control":
+        return ControlConditioning(
+            prompt_embeds=prompt_embeds, negative_prompt_embeds=negative_prompt_embeds, pixels=pixels / 2 + 0.5
+        )
+    return InstructConditioning(
+        prompt_embeds=prompt_embeds, negative_prompt_embeds=negative_prompt_embeds, image_latents=image_latents
+    )

@@ -19,6 +19,7 @@ from .errors import Cancelled, MethodError, ShowtellError, ShowtellWarning
 from .schedule import SchedulerStep
 
 if TYPE_CHECKING:
+    from .learned import LearnedInstruction
     from .types import StepCallback
 
 _TOO_MUCH = "out of memory: use sequential=True, a smaller batch_size, or dtype float16"
@@ -55,9 +56,11 @@ class Editor:
     def edit(
         self,
         image: Any,
-        instruction: Any,
+        instruction: Any = None,
         *,
         method: Any = None,
+        learned: Any = None,
+        noise: str = "random",
         seed: Any = None,
         generator: Any = None,
         num_inference_steps: int | None = None,
@@ -76,11 +79,16 @@ class Editor:
     ) -> Any:
         """Edit one picture, or a list of them.
 
+        An instruction is words, a learned instruction, or both: ``look``, ``look + "a squirrel"``, or ``"<look> a
+        squirrel"`` with ``learned``: learned instructions or their files, which words call by ``<name>``; alone, one is
+        the instruction. ``noise="recorded"`` takes the noises that it was learned with, which keep more of the picture,
+        instead of random ones.
+
         One picture with a list of instructions is one edit of several instructions. A list of pictures needs a list of
-        the same length, whose items may be lists; it returns a list whose items are ``Edit``, or the
-        ``ShowtellError`` of a picture that could not be edited: failure is local. ``seed``, ``generator``,
-        ``mask`` and ``negative_prompt`` may be lists too. A batch equals the single edits with the same seeds
-        (within 1e-4 on latents).
+        the same length, whose items may be lists, or one learned instruction; it returns a list whose items are
+        ``Edit``, or the ``ShowtellError`` of a picture that could not be edited: failure is local. ``seed``,
+        ``generator``, ``mask`` and ``negative_prompt`` may be lists too. A batch equals the single edits with the same
+        seeds (within 1e-4 on latents).
 
         ``method``: a name, or a value of ``showtell.methods``. Hyper-parameters left at None take the model
         card's value, else the paper's. ``scheduler``: a name, or a diffusers scheduler, class or configuration;
@@ -103,10 +111,13 @@ class Editor:
             raise MethodError(f"fit={fit!r} is not known: choose one of {', '.join(fitting.FITS)}")
         if not isinstance(batch_size, numbers.Integral) or batch_size < 1:
             raise MethodError(f"batch_size={batch_size} is out of range: it must be at least 1")
+        if noise not in jobs.NOISES:
+            raise MethodError(f"noise={noise!r} is not known: choose one of {', '.join(jobs.NOISES)}")
         requests = jobs.requests(
-            image, instruction, negative_prompt=negative_prompt, mask=mask, seed=seed, generator=generator
-        )
-        results = jobs.prepare_all(requests, self.pipe, fit=fit)
+            image, instruction, negative_prompt=negative_prompt, mask=mask, seed=seed, generator=generator,
+            learned=learned,
+        )  # fmt: skip
+        results = jobs.prepare_all(requests, self.pipe, fit=fit, words=settled.words, noise=noise)
         run = functools.partial(self._run, method=settled, origin=origin, sequential=sequential)
         watch = _Watch(callback=callback, progress=progress, cancel=cancel)
         for part in jobs.same_size(results, most=batch_size):
@@ -120,6 +131,12 @@ class Editor:
         if isinstance(results[0], ShowtellError):
             raise results[0]
         return results[0]
+
+    def learn(self, pairs: Any, **options: Any) -> LearnedInstruction:
+        """Learn the edit that before/after pairs show: see :func:`showtell.learning.learn` for the options."""
+        from .learning import learn
+
+        return learn(self, pairs, **options)
 
     def _settle(self, method: Any, given: dict[str, Any]) -> tuple[Any, dict[str, str]]:
         value = methods.resolve("ip2p" if method is None else method)
@@ -196,10 +213,11 @@ class Editor:
             pipe=self.pipe,
             pixels=fitting.to_pixels(framed).to(device),
             instructions=[job.instructions for job in batch],
-            prompt_embeds=torch.stack([instruction.assemble(self.pipe, [job.words])[0] for job in batch]),
+            prompt_embeds=torch.stack([instruction.assemble(self.pipe, job.segments)[0] for job in batch]),
             negative_prompt_embeds=torch.stack([instruction.assemble(self.pipe, [job.negative])[0] for job in batch]),
             generators=[job.generator for job in batch],
             steps=steps,
+            recorded=_recorded_start(batch, steps),
             mask=mask,
             note=lambda b, text: batch[b].notes.append(text),
         )
@@ -254,6 +272,19 @@ def _failures() -> Iterator[None]:
         raise
 
 
+def _recorded_start(batch: list[jobs.Job], steps: SchedulerStep) -> Any:
+    """The start noise (B, C, h, w) of jobs whose noise was recorded, None of others; their steps take it from there, too."""
+    import torch
+
+    kept = [job.recorded for job in batch if job.recorded is not None]
+    if not kept:
+        return None
+    arrivals = [float(t_next) for _, t_next in steps.schedule if t_next is not None]
+    device = steps.schedule[0][0].device
+    steps.replay([torch.stack(row).to(device) for row in zip(*(noise.along(arrivals) for noise in kept), strict=True)])
+    return torch.stack([noise.start() for noise in kept]).to(device)
+
+
 def _framed_mask(job: jobs.Job) -> np.ndarray:
     """The user's mask in the model's frame; without one, the whole frame."""
     if job.mask is None:
@@ -283,6 +314,8 @@ def _finish(job: jobs.Job, result: Image.Image, latents: Any, hidden: bool, shar
         recipe=recipe.Recipe(
             input=recipe.record_of(job.picture),
             instructions=job.told,
+            learned=job.learned,
+            noise="random" if job.recorded is None else "recorded",
             negative_prompt=job.negative.text,
             seed=job.seed,
             mask=job.mask_record,

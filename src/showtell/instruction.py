@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,17 +14,22 @@ from .types import Span
 if TYPE_CHECKING:
     import torch
 
+    from .learned import LearnedInstruction
     from .types import PromptEmbeds
+
+#: A learned instruction in words: ``<name>``, or ``<name:0.5>`` at half its strength.
+_LOOK = re.compile(r"<([^\s<>\[\]:]+)(?::([^\s<>\[\]:]*))?>")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Instruction:
-    """An instruction in words: ``text`` without brackets, ``keywords`` the (start, end) characters that were
-    bracketed.
+    """An instruction: ``text`` without brackets, ``keywords`` the (start, end) characters that were bracketed, and
+    ``looks`` the (start, end) characters that stand for a learned instruction, with it.
     """
 
     text: str
     keywords: tuple[Span, ...] = ()
+    looks: tuple[tuple[Span, LearnedInstruction], ...] = ()
 
     @property
     def keyword_texts(self) -> tuple[str, ...]:
@@ -46,11 +52,15 @@ class Words:
 class Tokens:
     """A segment of tokens that live after the text encoder: ``embeds`` (n, d), and the n ids that keep their
     room in it.
+
+    ``whole`` (77, d), where given, is the sequence that the segment makes when it stands alone: start, end and padding
+    as they were when it was learned.
     """
 
     name: str
     embeds: torch.Tensor
     ids: tuple[int, ...]
+    whole: torch.Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.embeds.ndim != 2 or len(self.ids) != len(self.embeds):
@@ -60,10 +70,11 @@ class Tokens:
 Segment = Words | Tokens
 
 
-def parse(text: str) -> Instruction:
-    """Read an instruction with ``[brackets]`` around its keywords.
+def parse(text: str, looks: Mapping[str, LearnedInstruction] | None = None) -> Instruction:
+    """Read an instruction with ``[brackets]`` around its keywords and ``<names>`` of learned instructions.
 
-    Raises ``TextError`` if it is not text, is empty, or its brackets are empty, nested or unbalanced.
+    A ``<name>`` that is not in ``looks`` stays as it is: a text encoder may know it as a word. Raises ``TextError`` if it
+    is not text, is empty, its brackets are empty, nested or unbalanced, or a strength as in ``<name:0.5>`` is no number.
     """
     if not isinstance(text, str):
         raise TextError(f"an instruction must be text, not {type(text).__name__}")
@@ -88,17 +99,55 @@ def parse(text: str) -> Instruction:
         raise TextError(f"{_short(text)}: '[' without ']'; mark a keyword like [this]")
     if not "".join(plain).strip():
         raise TextError('the instruction is empty: say what to change, for example "make it a watercolor"')
-    return Instruction(text="".join(plain), keywords=tuple(keywords))
+    whole = "".join(plain)
+    return Instruction(text=whole, keywords=tuple(keywords), looks=_looks_in(whole, looks or {}))
+
+
+def _looks_in(text: str, looks: Mapping[str, LearnedInstruction]) -> tuple[tuple[Span, LearnedInstruction], ...]:
+    found = []
+    for match in _LOOK.finditer(text):
+        name, strength = match.groups()
+        if name not in looks:
+            continue
+        try:
+            look = looks[name] * float(1 if strength is None else strength)
+        except ValueError:
+            raise TextError(
+                f"{match.group()}: {strength!r} is not a strength; write <{name}> or <{name}:0.5>"
+            ) from None
+        found.append((match.span(), look))
+    return tuple(found)
+
+
+def names_in(text: str) -> list[str]:
+    """The ``<names>`` in a text, without their strengths."""
+    return [match.group(1) for match in _LOOK.finditer(text)]
 
 
 def join(instructions: Sequence[Instruction], *, separator: str = ", ") -> Instruction:
     """Several instructions as one sentence, their keywords carried along."""
-    text, keywords = "", []
+    text, keywords, looks = "", [], []
     for instruction in instructions:
         text += separator if text else ""
         keywords += [(start + len(text), end + len(text)) for start, end in instruction.keywords]
+        looks += [((start + len(text), end + len(text)), look) for (start, end), look in instruction.looks]
         text += instruction.text
-    return Instruction(text=text, keywords=tuple(keywords))
+    return Instruction(text=text, keywords=tuple(keywords), looks=tuple(looks))
+
+
+def segments(instruction: Instruction) -> list[Segment]:
+    """Its words and learned instructions in their order."""
+    found: list[Segment] = []
+    at = 0
+    for (start, end), look in instruction.looks:
+        found += _words(instruction.text[at:start])
+        found.append(Tokens(name=f"<{look.name}>", embeds=look.tokens, ids=look.token_ids, whole=look.embeds))
+        at = end
+    return found + _words(instruction.text[at:])
+
+
+def _words(text: str) -> list[Segment]:
+    return [Words(text=text.strip())] if text.strip() else []
 
 
 def room(pipe: Any) -> int:
@@ -138,11 +187,26 @@ def cut(pipe: Any, text: str) -> tuple[Words, str]:
 def assemble(pipe: Any, segments: Sequence[Segment]) -> tuple[PromptEmbeds, list[Span]]:
     """Join segments into one sequence: embeddings (77, d) float32, and each segment's span of token positions.
 
-    Words are encoded together, with room left where learned tokens go; then those positions are filled in. Raises
-    ``TextError``, naming the segment, if they do not fit.
+    Words are encoded together, with room left where learned tokens go; then those positions are filled in. A learned
+    segment alone is its ``whole``. Raises ``TextError``, naming the segment, if they do not fit.
     """
     import torch
 
+    ids, spans = lay_out(pipe, segments)
+    first = segments[0] if len(segments) == 1 else None
+    if isinstance(first, Tokens) and first.whole is not None:
+        return first.whole.float().to(models.device_of(pipe)), spans
+    embeds = models.encode_ids(pipe, torch.tensor([ids]))[0]
+    for segment, (start, end) in zip(segments, spans, strict=True):
+        if isinstance(segment, Tokens):
+            embeds[start:end] = segment.embeds.to(embeds)
+    return embeds, spans
+
+
+def lay_out(pipe: Any, segments: Sequence[Segment]) -> tuple[list[int], list[Span]]:
+    """The 77 ids of a sequence, and each segment's span in it. Raises ``TextError``, naming the segment, if they do not
+    fit.
+    """
     tokenizer, length = pipe.tokenizer, room(pipe)
     ids, spans = [tokenizer.bos_token_id], []
     for number, segment in enumerate(segments, start=1):
@@ -156,12 +220,7 @@ def assemble(pipe: Any, segments: Sequence[Segment]) -> tuple[PromptEmbeds, list
                 f"{len(ids) - 1} tokens with it, and there is room for {length - 2}"
             )
     ids += [tokenizer.eos_token_id]
-    ids += [tokenizer.pad_token_id] * (length - len(ids))
-    embeds = models.encode_ids(pipe, torch.tensor([ids]))[0]
-    for segment, (start, end) in zip(segments, spans, strict=True):
-        if isinstance(segment, Tokens):
-            embeds[start:end] = segment.embeds.to(embeds)
-    return embeds, spans
+    return ids + [tokenizer.pad_token_id] * (length - len(ids)), spans
 
 
 def _short(text: str) -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .images import Picture
 
 #: Version of the format; files with a later one are refused.
-FORMAT = 1
+FORMAT = 2
 #: Keyword of the PNG's iTXt chunk.
 CHUNK = "showtell"
 _MAX_LENGTH = 4 * 1024 * 1024
@@ -55,17 +55,37 @@ class MethodRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PartRecord:
+    """A learned instruction and its weight: the file it came from (None in memory) and a hash of its content."""
+
+    path: str | None = None
+    sha256: str
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnedRecord:
+    """What stands for ``<name>`` in the instructions: the sum of its parts."""
+
+    name: str
+    parts: tuple[PartRecord, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """How an edit was made. ``seed`` is None where a generator was given that had already been drawn from.
 
     ``threads`` (of torch) and ``batch``, the number of pictures edited together, matter to the last bit only; None in
-    files that do not say.
+    files that do not say. ``learned``: what stands for ``<name>`` in the instructions. ``noise``: ``random``, or
+    ``recorded`` where the learned instruction's own was used.
     """
 
     format: int = FORMAT
     model: ModelRecord
     input: FileRecord
     instructions: tuple[str, ...]
+    learned: tuple[LearnedRecord, ...] = ()
+    noise: str = "random"
     negative_prompt: str = ""
     method: MethodRecord
     scheduler: dict[str, Any]

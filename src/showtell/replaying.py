@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from . import images, loading, methods, models, recipe
+from . import images, jobs, loading, methods, models, recipe
 from .editor import Editor, load
 from .edits import Edit
 from .errors import FileFormatError, ImageError, UsageError
+from .learned import LearnedInstruction
 
 
 def replay(
@@ -19,6 +20,7 @@ def replay(
     input: Any = None,
     *,
     mask: Any = None,
+    learned: Any = None,
     editor: Editor | None = None,
     device: str | None = None,
     dtype: Any = None,
@@ -29,7 +31,8 @@ def replay(
     On the same machine, with the same versions and number of threads, the pixels are the same; those of a picture that
     was edited in a batch, within 1/255, since it is now edited alone.
 
-    ``input`` and ``mask`` stand for the files that the recipe names, where they have moved. ``editor`` is used
+    ``input``, ``mask`` and ``learned`` (one or several) stand for the files that the recipe names, where they have
+    moved. ``editor`` is used
     instead of loading the recipe's model; ``device`` and ``dtype`` are the recipe's unless given. ``watching``:
     ``callback``, ``progress``, ``cancel``. The result's ``notes`` begin with whatever differs from the recipe,
     and whether the pixels came out the same. Raises ``FileFormatError``, ``ImageError``, ``ModelError``.
@@ -43,11 +46,14 @@ def replay(
         mask = _find(made.mask, Path(png), "mask")
     if editor is None:
         editor = load(made.model.id, device=device or _device(made), dtype=dtype or made.model.dtype)
-    differs = _differences(made, editor, picture, mask)
+    looks, strange = _learned(made, Path(png), learned)
+    differs = [*_differences(made, editor, picture, mask), *strange]
     edit = editor.edit(
         picture,
-        list(made.instructions),
+        list(made.instructions) or None,
         method=method,
+        learned=looks,
+        noise=made.noise,
         seed=made.seed,
         scheduler=made.scheduler,
         negative_prompt=made.negative_prompt,
@@ -73,12 +79,44 @@ def _find(record: recipe.FileRecord, png: Path, what: str) -> Path:
     """The file of a recipe: where it was, else beside the PNG."""
     if record.path is None:
         raise ImageError(f"{png}: its {what} was a picture in memory: give it with --{what} ({what}=...)")
-    places = [Path(record.path), png.parent / record.path, png.parent / Path(record.path).name]
-    for place in places:
-        if os.path.isfile(place):  # unlike Path.is_file, it takes a name of any length
-            return place
+    if (place := _place(record.path, png)) is not None:
+        return place
     raise ImageError(
         f"{record.path:.100}: the {what} of {png} is not there any more: give it with --{what} ({what}=...)"
+    )
+
+
+def _place(path: str, png: Path) -> Path | None:
+    places = [Path(path), png.parent / path, png.parent / Path(path).name]
+    # unlike Path.is_file, it takes a name of any length
+    return next((place for place in places if os.path.isfile(place)), None)
+
+
+def _learned(made: recipe.Recipe, png: Path, given: Any) -> tuple[dict[str, LearnedInstruction], list[str]]:
+    """What the names in the instructions stand for, and what is not as it was."""
+    known = {look.sha256: look for look in jobs.named(given).values()}
+    spare = list(known.values())
+    looks, strange = {}, []
+    for record in made.learned:
+        parts = []
+        for part in record.parts:
+            look = known.get(part.sha256) or _read(part, png, spare)
+            if look.sha256 != part.sha256:
+                strange.append(f"{look.name}: is not the learned instruction that was used")
+            parts.append(look * part.weight)
+        looks[record.name] = sum(parts[1:], start=parts[0]).renamed(record.name)
+    return looks, strange
+
+
+def _read(part: recipe.PartRecord, png: Path, spare: list[LearnedInstruction]) -> LearnedInstruction:
+    place = _place(part.path, png) if part.path is not None else None
+    if place is not None:
+        return LearnedInstruction.load(place)
+    if spare:
+        return spare.pop(0)
+    what = part.path if part.path is not None else "in memory"
+    raise FileFormatError(
+        f"{png}: its learned instruction ({what:.100}) is not there: give its file with --learned (learned=...)"
     )
 
 

@@ -42,6 +42,22 @@ def to_epsilon(output: torch.Tensor, x: torch.Tensor, alpha_bar: torch.Tensor, p
     )
 
 
+def to_target(z: torch.Tensor, noise: torch.Tensor, alpha_bar: torch.Tensor, prediction_type: str) -> torch.Tensor:
+    """What a network of that prediction type should say of clean latents z with noise added (same shapes).
+
+    Raises ``ModelError`` for a prediction type that is not one of ``PREDICTION_TYPES``.
+    """
+    if prediction_type == "epsilon":
+        return noise
+    if prediction_type == "v_prediction":
+        return alpha_bar**0.5 * noise - (1 - alpha_bar) ** 0.5 * z
+    if prediction_type == "sample":
+        return z.expand_as(noise)
+    raise ModelError(
+        f"prediction type {prediction_type!r} is not known: one of {', '.join(PREDICTION_TYPES)} is needed"
+    )
+
+
 def to_sample(eps: torch.Tensor, x: torch.Tensor, alpha_bar: torch.Tensor) -> torch.Tensor:
     """f(x_t) = (x_t - sqrt(1 - alpha_bar) eps) / sqrt(alpha_bar): the predicted clean latents (PTI, section 3)."""
     return (x - (1 - alpha_bar) ** 0.5 * eps) / alpha_bar**0.5
@@ -56,11 +72,25 @@ def ddim(x: torch.Tensor, eps: torch.Tensor, alpha_bar: torch.Tensor, alpha_bar_
     return alpha_bar_next**0.5 * to_sample(eps, x, alpha_bar) + (1 - alpha_bar_next) ** 0.5 * eps
 
 
+def euler_ancestral(
+    x: torch.Tensor, eps: torch.Tensor, sigma: torch.Tensor, sigma_next: torch.Tensor, noise: torch.Tensor
+) -> torch.Tensor:
+    """One ancestral Euler step in sigma space, x = x_0 + sigma eps (k-diffusion's ``sample_euler_ancestral``, eta 1).
+
+    sigma_up^2 = sigma_next^2 (sigma^2 - sigma_next^2) / sigma^2; sigma_down^2 = sigma_next^2 - sigma_up^2;
+    x_next = x + (sigma_down - sigma) eps + sigma_up noise.
+    """
+    up = (sigma_next**2 * (sigma**2 - sigma_next**2) / sigma**2) ** 0.5
+    down = (sigma_next**2 - up**2) ** 0.5
+    return x + (down - sigma) * eps + up * noise
+
+
 class SchedulerStep:
     """One run of a diffusers scheduler: the loop's ``schedule`` and ``step``, and its noise levels.
 
     Build one for each run: the scheduler inside counts steps and remembers predictions.
     ``generators`` is one CPU generator per sample, drawn from once per stochastic step, as stock pipelines do.
+    ``replay(noises)`` replaces those draws: one (B, C, h, w) for each step but the last.
     Raises ``MethodError`` where the scheduler cannot take that number of steps.
     """
 
@@ -71,6 +101,7 @@ class SchedulerStep:
         self.schedule = pairs(scheduler.timesteps)
         self.init_noise_sigma = scheduler.init_noise_sigma
         self._extra: dict[str, Any] = {}
+        self._replayed: dict[float, torch.Tensor] = {}
         if "generator" in inspect.signature(scheduler.step).parameters:
             self._extra["generator"] = generators[0] if len(generators) == 1 else generators
 
@@ -83,14 +114,54 @@ class SchedulerStep:
 
     def step(self, x: torch.Tensor, output: torch.Tensor, t: Any, t_next: Any) -> torch.Tensor:
         """x at t to x at t_next; ``output`` is the guided prediction in the network's own type."""
+        if self._replayed and t_next is not None and self._draws_inside:
+            return self._euler_ancestral(x, output, t, self._replayed[float(t)])
         with _refusals(self.scheduler, "does not fit these models"):
             return self.scheduler.step(output, t, x, **self._extra, return_dict=False)[0]
+
+    @property
+    def _draws_inside(self) -> bool:
+        return type(self.scheduler).__name__ == "EulerAncestralDiscreteScheduler"
+
+    def replay(self, noises: Sequence[torch.Tensor]) -> None:
+        """Take each stochastic step's noise from here: ``noises[i]`` for step i, all steps but the last.
+
+        Schedulers that draw nothing have no use for it. Raises ``MethodError`` for one that draws its noise where
+        nothing can replace it.
+        """
+        if not _draws(self.scheduler):
+            return
+        if not self._draws_inside:
+            raise MethodError(
+                f"recorded noise cannot be used with {type(self.scheduler).__name__}: "
+                "choose euler-ancestral, or one that draws no noise, such as ddim"
+            )
+        self._replayed = {float(t): noise for (t, _), noise in zip(self.schedule, noises, strict=False)}
+
+    def _euler_ancestral(self, x: torch.Tensor, output: torch.Tensor, t: Any, noise: torch.Tensor) -> torch.Tensor:
+        scheduler = self.scheduler
+        i = next(i for i, (known, _) in enumerate(self.schedule) if float(known) == float(t))
+        sigma, sigma_next = (s.to(x) for s in (scheduler.sigmas[i], scheduler.sigmas[i + 1]))
+        alpha_bar = 1 / (sigma**2 + 1)
+        eps = to_epsilon(output, x * alpha_bar**0.5, alpha_bar, scheduler.config.prediction_type)
+        # The scheduler counts its steps by calls; the one that is left out here must count, too.
+        scheduler._step_index = i + 1
+        scheduler.is_scale_input_called = True
+        return euler_ancestral(x, eps, sigma, sigma_next, noise)
 
     def noised(self, z: torch.Tensor, noise: torch.Tensor, t: Any) -> torch.Tensor:
         """Clean latents brought to the noise level of timestep t; t = None is the clean latents."""
         if t is None:
             return z
         return self.scheduler.add_noise(z, noise, t.reshape(1).to(z.device))
+
+
+def _draws(scheduler: Any) -> bool:
+    """Whether a scheduler's steps draw noise, as they are called here. DDIM's do only with an eta that is not given."""
+    name, config = type(scheduler).__name__, scheduler.config
+    if "Ancestral" in name or "SDE" in name or name in ("DDPMScheduler", "LCMScheduler", "TCDScheduler"):
+        return True
+    return str(config.get("algorithm_type", "")).startswith("sde")
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ def test_joining_carries_the_keywords():
     ("text", "words"),
     [
         ("", "empty"), ("  \n", "empty"), ("[", "without"), ("make it] red", "without"), ("a [b [c]]", "inside"),
-        ("make [] red", "empty brackets"), ("[ ]", "empty brackets"), (3, "must be text"), (None, "must be text"),
+        ("make [] red", "empty brackets"), ("[ ]", "empty brackets"), (3, "must be text"), (None, "must be text|missing"),
     ],
 )  # fmt: skip
 def test_bad_instructions(editor, picture, text, words):

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from .. import starts
 from ..conditioning import Conditioning
 from ..errors import MethodError
 from ..guidance import Guidance, shown
@@ -34,7 +35,8 @@ class Context:
     ``pixels`` (B, 3, H, W) in [-1, 1]; ``instructions[b]`` the instructions for picture b, brackets read;
     ``prompt_embeds`` and ``negative_prompt_embeds`` (B, 77, d), those instructions joined and the negative
     prompt; ``mask`` the users' masks at the size of ``pixels``, or None; ``generators`` one CPU generator a
-    picture; ``steps`` the scheduler of this run; ``note(b, text)`` tells the user something about picture b.
+    picture; ``steps`` the scheduler of this run; ``recorded`` (B, C, h, w) noise that takes the place of the start's, or
+    None; ``note(b, text)`` tells the user something about picture b.
     """
 
     pipe: Any
@@ -44,8 +46,15 @@ class Context:
     negative_prompt_embeds: PromptEmbeds
     generators: Sequence[Any]
     steps: SchedulerStep
+    recorded: Latents | None = None
     mask: Mask | None = None
     note: Callable[[int, str], None] = lambda b, text: None
+
+    def noise(self, shape: Sequence[int], *, device: Any) -> Latents:
+        """The start's noise (B, C, h, w) for latents of ``shape`` (C, h, w): recorded, else from the generators."""
+        if self.recorded is not None:
+            return self.recorded.to(device)
+        return starts.noise(shape, self.generators, device=device)
 
 
 def unchanged(pixels: Pixels) -> Pixels:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-from .. import models, starts
+from .. import models
 from ..blending import keep_outside
-from ..conditioning import Conditioning, ControlConditioning, InstructConditioning
+from ..conditioning import instructed
 from ..errors import MethodError
 from ..guidance import Guidance, InstructDiffusionGuidance, TwoCondition, check_scale
 from ..sampling import keep
 from .base import Context, Plan, check_steps
-
-if TYPE_CHECKING:
-    from ..types import ImageLatents
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +98,7 @@ def _scales(method: InstructPix2Pix | InstructDiffusion) -> tuple[float, float]:
 def _plan(context: Context, guidance: Guidance) -> Plan:
     steps = context.steps
     image_latents = models.encode_image(context.pipe, context.pixels)
-    noise = starts.noise(image_latents.shape[1:], context.generators, device=image_latents.device)
+    noise = context.noise(image_latents.shape[1:], device=image_latents.device)
     blend = keep
     if context.mask is not None:
         z = models.scaled(context.pipe, image_latents)
@@ -111,17 +108,13 @@ def _plan(context: Context, guidance: Guidance) -> Plan:
     return Plan(
         start=noise * steps.init_noise_sigma,
         schedule=steps.schedule,
-        conditioning=_conditioning(context, image_latents),
+        conditioning=instructed(
+            context.pipe,
+            context.prompt_embeds,
+            context.negative_prompt_embeds,
+            pixels=context.pixels,
+            image_latents=image_latents,
+        ),
         guidance=guidance,
         blend=blend,
     )
-
-
-def _conditioning(context: Context, image_latents: ImageLatents) -> Conditioning:
-    """The words, and the picture: as pixels through a ControlNet, else as latents."""
-    embeds, negative = context.prompt_embeds, context.negative_prompt_embeds
-    if models.kind(context.pipe) == "control":
-        return ControlConditioning(
-            prompt_embeds=embeds, negative_prompt_embeds=negative, pixels=context.pixels / 2 + 0.5
-        )
-    return InstructConditioning(prompt_embeds=embeds, negative_prompt_embeds=negative, image_latents=image_latents)
