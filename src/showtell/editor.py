@@ -42,7 +42,7 @@ class Editor:
 
     ``pipe`` is used as it is configured (LoRA, offloading, quantisation, compilation);
     ``card["defaults"][method]`` holds tuned hyper-parameters. Attributes: ``pipe``, ``model_id``, ``kind``
-    (``"instruct"`` or ``"base"``), ``card``. Raises ``ModelError`` if the pipeline is of neither kind.
+    (see ``models.kind``), ``card``. Raises ``ModelError`` if the pipeline is of no known kind.
     """
 
     def __init__(self, pipe: Any, *, model_id: str | None = None, card: dict[str, Any] | None = None) -> None:
@@ -331,4 +331,6 @@ def _method_record(method: Any, origin: dict[str, str]) -> recipe.MethodRecord:
     import dataclasses
 
     values = {f.name: getattr(method, f.name) for f in dataclasses.fields(method) if f.name != "scheduler"}
+    # Pictures are recorded as the files that they came from.
+    values = {name: value.record() if hasattr(value, "record") else value for name, value in values.items()}
     return recipe.MethodRecord(name=method.name, parameters=values, origin=origin)

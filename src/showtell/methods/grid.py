@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from .. import fitting, models, starts
+from .. import fitting, models
 from ..blending import Mask, keep_outside
 from ..conditioning import PromptConditioning
 from ..errors import MethodError
@@ -73,7 +73,7 @@ class Grid:
         canvas = _canvas(self.pairs.items[0], context)
         z = models.scaled(pipe, models.encode_image(pipe, canvas))
         mask = _fourth(z)
-        noise = starts.noise(z.shape[1:], context.generators, device=z.device)
+        noise = context.noise(z.shape[1:], device=z.device)
         inpaints = models.kind(pipe) == "inpaint"
         blend = keep
         if not inpaints:
