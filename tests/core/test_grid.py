@@ -162,6 +162,9 @@ def test_a_pair_of_other_proportions_is_stretched_and_said(picture):
     method = settled(pairs=[(picture(90, 90), picture(90, 90, seed=1))])
     method.plan(contexts(pipe, [picture()], method, notes=notes))
     assert notes == []
+    method = settled(pairs=[(picture(), picture(40, 40, seed=1))])
+    method.plan(contexts(pipe, [picture()], method, notes=notes))
+    assert len(notes) == 1 and "after is 40x40" in notes[0][1]
 
 
 def test_exactly_one_pair(picture):

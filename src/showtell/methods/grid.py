@@ -70,6 +70,9 @@ class Grid:
         if self.guidance_scale is None:
             raise MethodError("method 'grid' is not settled: fill its hyper-parameters with methods.settle first")
         pipe, steps = context.pipe, context.steps
+        for b in range(len(context.pixels)):
+            for note in (*self.pairs.notes(), *_stretched(self.pairs.items[0], context.pixels)):
+                context.note(b, note)
         canvas = _canvas(self.pairs.items[0], context)
         z = models.scaled(pipe, models.encode_image(pipe, canvas))
         mask = _fourth(z)
@@ -105,12 +108,16 @@ def _canvas(pair: Pair, context: Context) -> Pixels:
     new = _resized(context.pixels, height // 2, width // 2)
     shown = [_resized(fitting.to_pixels([side.rgb]), height // 2, width // 2) for side in (pair.before, pair.after)]
     before, after = (side.to(new).expand_as(new) for side in shown)
-    left, high = pair.before.size
-    if max(left * height, high * width) > 1.1 * min(left * height, high * width):
-        for b in range(len(context.pixels)):
-            context.note(b, f"the pair ({left}x{high}) was stretched to the proportions of the picture in the grid")
     rows = [torch.cat([before, after], dim=-1), torch.cat([new, torch.zeros_like(new)], dim=-1)]
     return torch.cat(rows, dim=-2)
+
+
+def _stretched(pair: Pair, pixels: Pixels) -> list[str]:
+    """What a user should know of a pair whose proportions are not those of the picture."""
+    (wide, high), (height, width) = pair.before.size, pixels.shape[-2:]
+    if max(wide * height, high * width) <= 1.1 * min(wide * height, high * width):
+        return []
+    return [f"the pair ({wide}x{high}) was stretched to the proportions of the picture in the grid"]
 
 
 def _fourth(z: Latents) -> Mask:
