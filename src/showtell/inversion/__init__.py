@@ -1,0 +1,1 @@
+"""Optimisers that return a start or a conditioning."""

@@ -1,0 +1,1 @@
+"""Measures of edited pictures. Each names its model, its input size and its preprocessing."""
