@@ -63,6 +63,7 @@ def study(
     name: str = "learned",
     method: visii.VisualInstructionInversion | None = None,
     clip: Any = None,
+    caption_steps: int = 3000,
     fit: str = "fit",
     seed: int = 0,
     record_noise: bool = False,
@@ -76,7 +77,7 @@ def study(
     """Learn an instruction, and tell how it went.
 
     ``pairs``: (before, after) pictures, one pair or a list of them. ``init``: words to start from; ``"caption"``, a
-    caption of the first "after" picture (PEZ, with as many tokens as ``num_tokens``); None, nothing. ``method``: the
+    caption of the first "after" picture (PEZ, ``num_tokens`` tokens, ``caption_steps`` steps); None, nothing. ``method``: the
     hyper-parameters as a value; single ones may be given by name (``steps=300``): see ``VisualInstructionInversion``. ``clip``:
     the CLIP of the direction loss and the caption, a name, a folder or a ``Clip``; by default the one whose text tower the
     pipeline has. ``record_noise`` keeps the noises in the file, for ``edit(..., noise="recorded")``.
@@ -94,7 +95,9 @@ def study(
         raise MethodError("resume=True needs the checkpoint to go on from: give checkpoint=FILE")
     pipe = editor.pipe
     with _failures():
-        ready = lessons.prepare(editor, shown, settings, init=init, clip=clip, fit=fit, seed=seed)
+        ready = lessons.prepare(
+            editor, shown, settings, init=init, clip=clip, fit=fit, seed=seed, caption_steps=caption_steps
+        )
     lesson = ready.lesson
     draws = Draws.of(
         steps=settings.steps, timesteps_per_step=settings.timesteps_per_step, pairs=len(shown),

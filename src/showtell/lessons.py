@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from . import conditioning, fitting, instruction, loading, models, networks, schedulers
 from .errors import ModelError, TextError
-from .inversion import visii
+from .inversion import pez, visii
+from .metrics.clip import Clip
 from .objectives import edit_direction
 from .pairs import Pair, Pairs
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     import torch
 
     from .editor import Editor
-    from .metrics.clip import Clip
 
 #: ``init`` for a caption of the "after" picture.
 CAPTION = "caption"
@@ -42,6 +42,7 @@ def prepare(
     clip: Any,
     fit: str,
     seed: int,
+    caption_steps: int = 3000,
 ) -> Prepared:
     """Everything that a learning needs. ``settings`` with every value filled in; the rest as in ``learning.study``."""
     import torch
@@ -51,10 +52,10 @@ def prepare(
     judge = _clip(pipe, editor.model_id, clip) if wanted else None
     words, caption = init or "", None
     if init == CAPTION:
-        from .inversion import pez
-
         assert judge is not None and settings.num_tokens is not None
-        caption = pez.caption(shown.items[0].after.rgb, clip=judge, num_tokens=settings.num_tokens, seed=seed)
+        caption = pez.caption(
+            shown.items[0].after.rgb, clip=judge, num_tokens=settings.num_tokens, seed=seed, steps=caption_steps
+        )
         words = caption.text
     ids, span = _initial(pipe, words, settings.num_tokens if not words else None)
     device = models.device_of(pipe)
@@ -109,8 +110,6 @@ def _shown(pipe: Any, pair: Pair, fit: str) -> visii.Shown:
 
 
 def _clip(pipe: Any, model_id: str, clip: Any) -> Clip:
-    from .metrics.clip import Clip
-
     if isinstance(clip, Clip):
         return clip
     if clip is None and model_id in loading.STARTERS:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from showtell.cli import console, options, outputs
+from showtell.cli import bench_visii, console, options, outputs
 
 EPILOG = "Example: showtell bench starter --count 100 -o figures.json"
 
@@ -16,6 +16,7 @@ def register(app: typer.Typer) -> None:
     bench = typer.Typer(help="Measure against the truth, on held-out scenes.", epilog=EPILOG)
     bench.callback()(lambda: None)
     bench.command("starter", epilog=EPILOG)(starter)
+    bench.command("visii", epilog=bench_visii.EPILOG)(bench_visii.visii)
     app.add_typer(bench, name="bench")
 
 

@@ -1,0 +1,54 @@
+"""`showtell bench visii`: what a shown edit is worth, against the same edit told in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from showtell.cli import console, options, outputs
+
+EPILOG = "Example: showtell bench visii --quick --out visii-quick"
+NAMES = ["figures.json", "tables.md", "visii-kinds.png", "visii-steps.png"]
+
+
+def visii(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the figures, tables and plots.")] = Path("visii"),
+    edits: Annotated[
+        int, typer.Option("--edits", min=0, help="Edits that are learned and told; 0 leaves this out.")
+    ] = 50,
+    table_edits: Annotated[int, typer.Option("--table-edits", min=0, help="Edits of Table 1; 0 leaves it out.")] = 50,
+    steps_edits: Annotated[
+        int, typer.Option("--steps-edits", min=0, help="Edits for each number of steps; 0 leaves this out.")
+    ] = 50,
+    quick: Annotated[bool, typer.Option("--quick", help="A few edits of each part: minutes instead of hours.")] = False,
+    device: options.Device = "auto",
+    dtype: options.Dtype = None,
+    as_json: options.Json = False,
+    force: options.Force = False,
+) -> None:
+    """Learn held-out edits from pairs, repeat them on other scenes, and measure against the truth.
+
+    Three parts: learned against told; the rows of VISII's Table 1; numbers of steps. Whatever is learned and measured is
+    kept in OUT/work at once, so the same command goes on where an interrupted one stopped. The cases are those of the
+    held-out seeds 50000, 50001, ... so that the same command gives the same figures.
+    """
+    outputs.check_folder(out, NAMES, force=force)
+
+    import showtell
+    from showtell.bench import visii_report as report
+
+    counts = report.QUICK if quick else report.Counts(main=edits, table=table_edits, steps_edits=steps_edits)
+
+    def say(line: str) -> None:
+        if not as_json:
+            typer.echo(line, err=True)
+
+    editor = showtell.load("starter", device=device, dtype=dtype)
+    figures = report.measure(editor, out / "work", counts, say=say)
+    text = report.markdown(figures)
+    contents = {"figures.json": outputs.json_bytes(console.plain(figures)), "tables.md": text.encode()}
+    contents |= {name: outputs.png(chart) for name, chart in report.charts(figures).items()}
+    outputs.write_folder(out, contents, force=force)
+    console.finish({"written": str(out), **figures}, f"{text}\nwrote {out}", as_json=as_json)
