@@ -84,9 +84,7 @@ class Row:
 class Bench:
     """A measurement in ``folder``: learned files, captions and figures, each made once."""
 
-    def __init__(
-        self, editor: Editor, folder: Path, *, caption_steps: int = 300, say: Say = lambda line: None
-    ) -> None:
+    def __init__(self, editor: Editor, folder: Path, *, caption_steps: int = 300, say: Say = lambda line: None) -> None:
         self.editor, self.folder, self.caption_steps, self.say = editor, folder, caption_steps, say
         self.clip = measures.Clip.load("starter-clip")
         self._claim()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from showtell.bench import plots
+from showtell.bench import plots, visii_studies
 from showtell.bench.visii import (
     TESTS,
     Bench,
@@ -21,6 +21,7 @@ from showtell.bench.visii import (
     mean,
     standard_error,
 )
+from showtell.cli import sheet
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -57,13 +58,16 @@ class Counts:
     table: int = 50
     steps_edits: int = 50
     steps: tuple[int, ...] = STEPS
+    studies: bool = True
 
 
-QUICK = Counts(main=2, table=1, steps_edits=1, steps=(25, 50))
+QUICK = Counts(main=2, table=1, steps_edits=1, steps=(25, 50), studies=False)
 
 
-def measure(editor: Editor, folder: Path, counts: Counts, *, say: Say) -> dict[str, Any]:
-    """Run what is missing in ``folder`` and return every figure."""
+def measure(
+    editor: Editor, folder: Path, counts: Counts, *, say: Say, sheets: dict[str, Image.Image]
+) -> dict[str, Any]:
+    """Run what is missing in ``folder`` and return every figure; the studies' sheets go into ``sheets``."""
     bench = Bench(editor, folder, say=say)
     figures: dict[str, Any] = {"counts": {**counts.__dict__, "tests": TESTS}, "machine": machine()}
     figures["learning"] = editor.card.get("defaults", {}).get("visii", {})
@@ -88,7 +92,20 @@ def measure(editor: Editor, folder: Path, counts: Counts, *, say: Say) -> dict[s
         bench.run([TOLD, *map(steps_row, counts.steps)], over)
         figures["steps"] = {str(n): _summary(bench, steps_row(n), over) for n in counts.steps}
         figures["steps"]["told"] = _summary(bench, TOLD, over)
+    if counts.studies:
+        sheets.update(run_studies(bench, figures, say))
     return figures
+
+
+def run_studies(bench: Bench, figures: dict[str, Any], say: Say) -> dict[str, Image.Image]:
+    """The analyses: their rows go into ``figures["studies"]``, their sheets come back by file name."""
+    figures["studies"], sheets = {}, {}
+    for name, study in visii_studies.STUDIES.items():
+        say(f"study: {name}")
+        found = study(bench)
+        figures["studies"][name] = {"title": found.title, "rows": found.rows}
+        sheets[f"visii-{name}.png"] = sheet.draw(found.title, found.cards, columns=3 if len(found.cards) > 8 else 2)
+    return sheets
 
 
 def machine() -> str:
@@ -132,7 +149,15 @@ def markdown(figures: dict[str, Any]) -> str:
         lines += [f"### Table 1's layout ({counts['table']} edits, {seeds})", "", *_table(figures["table"]), ""]
     if "steps" in figures:
         lines += [f"### Steps ({counts['steps_edits']} edits, {seeds})", "", *_steps(figures["steps"]), ""]
+    for study in figures.get("studies", {}).values():
+        head = list(study["rows"][0])
+        rows = [head, ["---"] * len(head), *([_cell(v) for v in row.values()] for row in study["rows"])]
+        lines += [f"### {study['title']}", "", *map(_row, rows), ""]
     return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.3f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
 
 
 def _main(main: dict[str, Any]) -> list[str]:

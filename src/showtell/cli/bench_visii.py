@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from showtell.cli import console, options, outputs
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 EPILOG = "Example: showtell bench visii --quick --out visii-quick"
-NAMES = ["figures.json", "tables.md", "visii-kinds.png", "visii-steps.png"]
+NAMES = [
+    "figures.json", "tables.md", "visii-kinds.png", "visii-steps.png", "visii-consistency.png", "visii-small.png",
+    "visii-pair.png", "visii-segmentation.png", "visii-strength.png",
+]  # fmt: skip
 
 
 def visii(
@@ -22,6 +28,7 @@ def visii(
     steps_edits: Annotated[
         int, typer.Option("--steps-edits", min=0, help="Edits for each number of steps; 0 leaves this out.")
     ] = 50,
+    studies: Annotated[bool, typer.Option("--studies/--no-studies", help="The other analyses, with sheets.")] = True,
     quick: Annotated[bool, typer.Option("--quick", help="A few edits of each part: minutes instead of hours.")] = False,
     device: options.Device = "auto",
     dtype: options.Dtype = None,
@@ -39,16 +46,21 @@ def visii(
     import showtell
     from showtell.bench import visii_report as report
 
-    counts = report.QUICK if quick else report.Counts(main=edits, table=table_edits, steps_edits=steps_edits)
+    counts = (
+        report.QUICK
+        if quick
+        else report.Counts(main=edits, table=table_edits, steps_edits=steps_edits, studies=studies)
+    )
 
     def say(line: str) -> None:
         if not as_json:
             typer.echo(line, err=True)
 
     editor = showtell.load("starter", device=device, dtype=dtype)
-    figures = report.measure(editor, out / "work", counts, say=say)
+    sheets: dict[str, Image.Image] = {}
+    figures = report.measure(editor, out / "work", counts, say=say, sheets=sheets)
     text = report.markdown(figures)
     contents = {"figures.json": outputs.json_bytes(console.plain(figures)), "tables.md": text.encode()}
-    contents |= {name: outputs.png(chart) for name, chart in report.charts(figures).items()}
+    contents |= {name: outputs.png(chart) for name, chart in {**report.charts(figures), **sheets}.items()}
     outputs.write_folder(out, contents, force=force)
     console.finish({"written": str(out), **figures}, f"{text}\nwrote {out}", as_json=as_json)
