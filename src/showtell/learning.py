@@ -100,7 +100,7 @@ def study(
         )
     lesson = ready.lesson
     draws = Draws.of(
-        steps=settings.steps, timesteps_per_step=settings.timesteps_per_step, pairs=len(shown),
+        steps=settings.steps, timesteps_per_step=settings.timesteps_per_step, pairs=len(lesson.shown),
         total=len(lesson.alphas_cumprod), seed=seed,
     )  # fmt: skip
     what = _identity(ready, shown, editor)

@@ -62,6 +62,8 @@ def prepare(
     embeds = models.encode_ids(pipe, torch.tensor([ids]))[0]
     empty = instruction.assemble(pipe, [instruction.Words(text="")])[0]
     taught = [_shown(pipe, pair, fit) for pair in shown.items]
+    if settings.mirror:
+        taught += [_shown(pipe, pair, fit, mirror=True) for pair in shown.items]
     direction = feature = None
     if judge is not None and settings.clip_weight:
         direction, feature = _aim(judge, shown, device)
@@ -92,12 +94,14 @@ def _initial(pipe: Any, words: str, tokens: int | None) -> tuple[list[int], tupl
     return ids, spans[0]
 
 
-def _shown(pipe: Any, pair: Pair, fit: str) -> visii.Shown:
+def _shown(pipe: Any, pair: Pair, fit: str, *, mirror: bool = False) -> visii.Shown:
     frame = fitting.frame_for(
         pair.before.size, fit=fit, resolution=models.resolution(pipe), multiple=models.size_multiple(pipe)
     )
     device = models.device_of(pipe)
     before, after = (fitting.to_pixels([picture]).to(device) for picture in pair.framed(frame))
+    if mirror:
+        before, after = before.flip(-1), after.flip(-1)
     c_I = models.encode_image(pipe, before)
 
     def condition(embeds: torch.Tensor, negative: torch.Tensor) -> conditioning.Conditioning:

@@ -240,6 +240,15 @@ def test_several_pairs_of_several_sizes(editor, picture):
     assert len(look.thumbnails) == 2 and look.noise.shape == (4, 8, 8)
 
 
+def test_mirrored_pairs_are_shown_too(editor, pair):
+    lesson = prepared(editor, pair, mirror=True).lesson
+    assert len(lesson.shown) == 2
+    mirrored = prepared(editor, tuple(map(ImageOps.mirror, pair))).lesson
+    assert torch.allclose(lesson.shown[1].after, mirrored.shown[0].after, atol=1e-6)
+    looks = [editor.learn([pair], mirror=mirror, **QUICK) for mirror in (False, True)]
+    assert not torch.equal(looks[0].embeds, looks[1].embeds)
+
+
 def test_a_pair_of_two_sizes_is_fitted_alike_and_said(editor, picture):
     found = learning.study(editor, [(picture(32, 32), picture(48, 40, seed=1))], **QUICK)
     assert any("before is 32x32 and after is 48x40" in note for note in found.notes)
@@ -270,7 +279,7 @@ def test_the_same_picture_twice_teaches_nothing(editor, picture):
         ({"learning_rate": math.nan}, MethodError), ({"learning_rate_schedule": "up"}, MethodError),
         ({"mse_weight": 0, "clip_weight": 0}, MethodError), ({"stepps": 3}, MethodError),
         ({"init": "circle " * 80}, TextError), ({"resume": True}, MethodError), ({"fit": "squash"}, MethodError),
-        ({"clip_weight": 0.1}, ModelError), ({"check_every": 0}, MethodError), ({"guidance_scale": 0.5}, MethodError),
+        ({"clip_weight": 0.1}, ModelError), ({"check_every": 0}, MethodError), ({"mirror": "yes"}, MethodError), ({"guidance_scale": 0.5}, MethodError),
     ],
 )  # fmt: skip
 def test_options_out_of_range(editor, pair, options, error):

@@ -29,6 +29,9 @@ def visii(
         int, typer.Option("--steps-edits", min=0, help="Edits for each number of steps; 0 leaves this out.")
     ] = 50,
     studies: Annotated[bool, typer.Option("--studies/--no-studies", help="The other analyses, with sheets.")] = True,
+    tune: Annotated[
+        int, typer.Option("--tune", min=0, help="Only choose the starter's settings, on so many training edits.")
+    ] = 0,
     quick: Annotated[bool, typer.Option("--quick", help="A few edits of each part: minutes instead of hours.")] = False,
     device: options.Device = "auto",
     dtype: options.Dtype = None,
@@ -45,6 +48,7 @@ def visii(
 
     import showtell
     from showtell.bench import visii_report as report
+    from showtell.bench import visii_tune
 
     counts = (
         report.QUICK
@@ -57,6 +61,12 @@ def visii(
             typer.echo(line, err=True)
 
     editor = showtell.load("starter", device=device, dtype=dtype)
+    if tune:
+        found = visii_tune.tune(editor, out / "tune", count=tune, say=say)
+        rows = [[str(v) for v in row.values()] for row in found["rows"]]
+        text = f"{console.table(['settings', 'success', 'inside'], rows)}\nbest: {found['best']}"
+        console.finish(found, text, as_json=as_json)
+        return
     sheets: dict[str, Image.Image] = {}
     figures = report.measure(editor, out / "work", counts, say=say, sheets=sheets)
     text = report.markdown(figures)

@@ -45,13 +45,16 @@ class VisualInstructionInversion:
 
     ``steps`` (1000) of ``timesteps_per_step`` (1) timesteps each: with the paper's values every timestep comes up once.
     ``learning_rate`` (1e-3) of AdamW with ``weight_decay`` (0.01), ``learning_rate_schedule`` ``constant`` or
-    ``cosine`` (falling to zero). The loss is ``mse_weight`` (4) L_mse + ``clip_weight`` (0.1) L_clip, whose cosine earns
-    nothing above ``clip_ceiling`` (0.5); at ``clip_weight`` 0 no CLIP is needed. ``guidance_scale`` (7.5) and
-    ``image_guidance_scale`` (1.5) are those of the prediction inside L_mse; at 1 and 1 it is the conditional branch alone.
-    ``num_tokens`` (10) are learned where the start is a caption or nothing. Every ``check_every`` (50) steps L_mse is
-    taken over ``check_timesteps`` (16) fixed timesteps, and the best tokens so far are kept; after ``patience`` checks
-    without a better one the learning stops (0: never). The paper names no weight decay (AdamW's default is taken) and has no
-    such checks. Raises ``MethodError`` for values out of range.
+    ``cosine`` (falling to zero). The loss is ``mse_weight`` (4) L_mse + ``clip_weight`` (0.1) L_clip, whose cosine
+    earns nothing above ``clip_ceiling`` (0.5); at ``clip_weight`` 0 no CLIP is needed. ``guidance_scale`` (7.5) and
+    ``image_guidance_scale`` (1.5) are those of the prediction inside L_mse; at 1 and 1 it is the conditional branch
+    alone. ``num_tokens`` (10) are learned where the start is a caption or nothing. ``mirror`` (False) shows every pair
+    mirrored, too, so that where a thing stands is not taken for a part of the edit; not for edits that tell left from
+    right. Every ``check_every`` (50) steps L_mse is taken over ``check_timesteps`` (16) fixed timesteps, and the best
+    tokens so far are kept; after ``patience`` checks without a better one the learning stops (0: never).
+
+    The paper names no weight decay (AdamW's own is taken), mirrors nothing and has no such checks. Raises
+    ``MethodError`` for values out of range.
     """
 
     name: ClassVar[str] = "visii"
@@ -67,6 +70,7 @@ class VisualInstructionInversion:
         "guidance_scale": 7.5,
         "image_guidance_scale": 1.5,
         "num_tokens": 10,
+        "mirror": False,
         "check_every": 50,
         "check_timesteps": 16,
         "patience": 0,
@@ -83,6 +87,7 @@ class VisualInstructionInversion:
     guidance_scale: float | None = None
     image_guidance_scale: float | None = None
     num_tokens: int | None = None
+    mirror: bool | None = None
     check_every: int | None = None
     check_timesteps: int | None = None
     patience: int | None = None
@@ -102,6 +107,8 @@ class VisualInstructionInversion:
             raise MethodError(
                 f"learning_rate_schedule={self.learning_rate_schedule!r} is not known: choose {' or '.join(SCHEDULES)}"
             )
+        if self.mirror not in (None, False, True):
+            raise MethodError(f"mirror={shown(self.mirror)} is not known: it must be True or False")
         if self.mse_weight == 0 and self.clip_weight == 0:
             raise MethodError("mse_weight and clip_weight are both 0: there is nothing to learn from")
 
