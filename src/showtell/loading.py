@@ -154,17 +154,18 @@ def _write_starter(name: str, folder: Path, card: dict[str, Any], *, force: bool
 
 
 def load_clip(name_or_path: str | os.PathLike[str] = "starter-clip") -> tuple[Any, Any, Any]:
-    """A CLIP model (float32, eval), its tokenizer and its image processor: ``starter-clip``, a folder or a hub id."""
-    import torch
-    from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
+    """A CLIP model (float32, eval), its tokenizer and its image processor: ``starter-clip``, a folder or a hub id.
+
+    Raises ``ModelError``, one line, for whatever cannot be loaded, also for weights that lack one of the two towers.
+    """
+    from transformers import CLIPImageProcessorPil, CLIPTokenizer
 
     name = os.fspath(name_or_path)
     with _one_line(name):
         if name == "starter-clip":
             root = starters_dir()
             return _clip(root), _tokenizer(root), CLIPImageProcessorPil.from_pretrained(root / "clip")
-        model = CLIPModel.from_pretrained(name, dtype=torch.float32, use_safetensors=True).eval()
-        return model, CLIPTokenizer.from_pretrained(name), CLIPImageProcessorPil.from_pretrained(name)
+        return _both_towers(name), CLIPTokenizer.from_pretrained(name), CLIPImageProcessorPil.from_pretrained(name)
 
 
 def _starter_pipeline(name: str, dtype: Any) -> Any:
@@ -200,10 +201,22 @@ def _starter_pipeline(name: str, dtype: Any) -> Any:
 
 
 def _clip(root: Path) -> Any:
+    return _both_towers(root / "clip")
+
+
+def _both_towers(name: str | Path) -> Any:
+    """A CLIP in float32, all of whose tensors are in its files: the library fills what is missing with random numbers."""
     import torch
     from transformers import CLIPModel
 
-    return CLIPModel.from_pretrained(root / "clip", dtype=torch.float32, use_safetensors=True).eval()
+    model, report = CLIPModel.from_pretrained(name, dtype=torch.float32, use_safetensors=True, output_loading_info=True)
+    if missing := sorted(report["missing_keys"]):
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise ModelError(
+            f"{name}: lacks weights of a CLIP with both towers ({missing[0]}{more} is missing): give a whole CLIP, not a "
+            "text encoder"
+        )
+    return model.eval()
 
 
 def _tokenizer(root: Path) -> Any:

@@ -94,6 +94,22 @@ def test_stock_transformers_loads_the_exported_clip(starters, tmp_path):
     assert len(loading.load_clip(folder)) == 3
 
 
+def test_a_clip_without_one_of_its_towers_is_refused(starters, tiny_instruct_folder, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    # What is missing would be filled with random numbers, and every figure would be noise.
+    one_line(lambda: loading.load_clip(tiny_instruct_folder / "text_encoder"), "text_encoder", "both towers", "missing")
+    folder = showtell.export("starter-clip", tmp_path / "clip")
+    weights = folder / "model.safetensors"
+    whole = load_file(weights)
+    save_file({key: value for key, value in whole.items() if not key.startswith("vision_model.")}, weights)
+    one_line(lambda: loading.load_clip(folder), str(folder), "vision_model.", "more is missing")
+    save_file({key: value for key, value in whole.items() if key != "text_projection.weight"}, weights)
+    one_line(lambda: loading.load_clip(folder), "(text_projection.weight is missing)")
+    save_file(whole, weights)
+    assert len(loading.load_clip(folder)) == 3
+
+
 def test_export_overwrites_only_with_force(starters, tmp_path):
     folder = tmp_path / "out"
     folder.mkdir()
