@@ -47,7 +47,7 @@ def replay(
     if editor is None:
         editor = load(made.model.id, device=device or _device(made), dtype=dtype or made.model.dtype)
     looks, strange = _learned(made, Path(png), learned)
-    differs = [*_differences(made, editor, picture, mask), *strange]
+    differs = [*_differences(made, editor, picture, mask), *strange, *_other_pairs(made, method)]
     edit = editor.edit(
         picture,
         list(made.instructions) or None,
@@ -118,6 +118,20 @@ def _read(part: recipe.PartRecord, png: Path, spare: list[LearnedInstruction]) -
     raise FileFormatError(
         f"{png}: its learned instruction ({what:.100}) is not there: give its file with --learned (learned=...)"
     )
+
+
+def _other_pairs(made: recipe.Recipe, method: Any) -> list[str]:
+    """Pictures of a shown pair whose pixels are not those that were used."""
+    pairs = getattr(method, "pairs", None)
+    if pairs is None:
+        return []
+    before, now = made.method.parameters["pairs"], pairs.record()
+    return [
+        f"{new[side]['path']}: is not the picture that was shown (its pixels differ)"
+        for old, new in zip(before, now, strict=True)
+        for side in ("before", "after")
+        if old[side]["pixels_sha256"] != new[side]["pixels_sha256"]
+    ]
 
 
 def _device(made: recipe.Recipe) -> str:
