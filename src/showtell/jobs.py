@@ -244,7 +244,7 @@ def _spelled(item: Any, looks: dict[str, LearnedInstruction]) -> str:
             continue
         name, number = part.name, 2
         while name in looks and looks[name].sha256 != part.sha256:
-            name, number = f"{part.name}-{number}", number + 1
+            name, number = f"{part.name[:90]}-{number}", number + 1
         looks[name] = part
         spelled.append(f"<{name}>")
     return " ".join(text for text in spelled if text) if isinstance(item, Hybrid) else spelled[0]

@@ -17,7 +17,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from . import models
+from . import instruction, models
 from .errors import MethodError, ModelError, TextError
 from .recipe import PartRecord
 
@@ -52,7 +52,8 @@ class LearnedInstruction:
     alone; ``span`` the positions that were learned; ``empty_embeds`` (77, d) the empty instruction's; ``ids`` the 77 ids of
     the initial text, which keep the learned tokens' room when words stand beside them. ``model`` what it was learned with;
     ``how`` how, as JSON; ``noise`` the noises of the learning, if they were kept; ``thumbnails`` small (before, after)
-    pictures; ``parts`` the files that it was made of. Raises ``ModelError`` for shapes that do not belong together.
+    pictures; ``parts`` the files that it was made of; ``terms`` the looks and strengths of a mixture. Raises
+    ``ModelError`` for shapes that do not belong together.
     """
 
     name: str = "learned"
@@ -65,6 +66,7 @@ class LearnedInstruction:
     noise: RecordedNoise | None = None
     thumbnails: tuple[tuple[Image.Image, Image.Image], ...] = ()
     parts: tuple[PartRecord, ...] = ()
+    terms: tuple[tuple[LearnedInstruction, float], ...] = ()
 
     def __post_init__(self) -> None:
         start, end = self.span
@@ -113,11 +115,12 @@ class LearnedInstruction:
         Where the fingerprint differs, the encoder is asked for the empty instruction: the same weights in half
         precision agree within a few per cent, others do not.
         """
-        if models.weights_hash(pipe, parts=("text_encoder",)) == self.model.text_encoder:
-            return
-        own = models.encode_ids(pipe, _empty_ids(pipe, len(self.ids)))[0].cpu()
-        if own.shape == self.empty_embeds.shape and _distance(own, self.empty_embeds) < 0.05:
-            return
+        if _fits(self, pipe):
+            if models.weights_hash(pipe, parts=("text_encoder",)) == self.model.text_encoder:
+                return
+            own = models.encode_ids(pipe, _empty_ids(pipe, len(self.ids)))[0].cpu()
+            if _distance(own, self.empty_embeds) < 0.05:
+                return
         raise ModelError(
             f"learned instruction {self.name!r} was learned with another text encoder ({self.model.id}); "
             f"{models.name_of(pipe)} does not understand it: learn it again with this model"
@@ -185,13 +188,9 @@ def _parts(value: Any) -> tuple[str | LearnedInstruction, ...] | None:
 
 
 def _scaled(look: LearnedInstruction, strength: float) -> LearnedInstruction:
-    if not math.isfinite(strength) or abs(strength) > _MOST_STRENGTH:
-        raise MethodError(f"strength {strength:g} is out of range: it must be between -10 and 10")
     if strength == 1:
         return look
-    embeds = look.empty_embeds + strength * (look.embeds - look.empty_embeds)
-    parts = tuple(dataclasses.replace(part, weight=part.weight * strength) for part in look.made_of)
-    return dataclasses.replace(look, embeds=embeds, parts=parts)
+    return _mixed(look, [(term, weight * strength) for term, weight in _terms(look)])
 
 
 def _sum(a: LearnedInstruction, b: LearnedInstruction) -> LearnedInstruction:
@@ -203,15 +202,42 @@ def _sum(a: LearnedInstruction, b: LearnedInstruction) -> LearnedInstruction:
             f"{a.name!r} has {lengths[0]} learned tokens and {b.name!r} has {lengths[1]}: only looks of the same span can be "
             'mixed; to put them one after the other, write a + "" + b'
         )
-    embeds = a.embeds + (b.embeds - b.empty_embeds)
     name = f"{a.name}-{b.name}"[:100]
-    how = {"mixed": [a.name, b.name]}
-    return dataclasses.replace(a, name=name, embeds=embeds, how=how, noise=None, parts=(*a.made_of, *b.made_of))
+    mixture = _mixed(a, [*_terms(a), *_terms(b)])
+    return dataclasses.replace(mixture, name=name, how={"mixed": [a.name, b.name]}, noise=None)
+
+
+def _terms(look: LearnedInstruction) -> tuple[tuple[LearnedInstruction, float], ...]:
+    return look.terms or ((look, 1.0),)
+
+
+def _mixed(look: LearnedInstruction, terms: list[tuple[LearnedInstruction, float]]) -> LearnedInstruction:
+    """``look`` with the embedding empty + sum of s (E - empty).
+
+    It is always made from the terms, in their order: however a mixture was written, a replay comes to the same bits.
+    """
+    embeds = look.empty_embeds
+    for term, strength in terms:
+        if not math.isfinite(strength) or abs(strength) > _MOST_STRENGTH:
+            raise MethodError(f"strength {strength:g} is out of range: it must be between -10 and 10")
+        embeds = embeds + strength * (term.embeds - term.empty_embeds)
+    if len(terms) == 1 and terms[0][1] == 1:
+        embeds = terms[0][0].embeds
+    parts = [dataclasses.replace(part, weight=weight) for term, weight in terms for part in term.made_of]
+    return dataclasses.replace(look, embeds=embeds, parts=tuple(parts), terms=tuple(terms))
 
 
 def _distance(a: torch.Tensor, b: torch.Tensor) -> float:
     """|a - b| / |b|."""
     return float((a.float() - b.float()).norm() / b.float().norm().clamp(min=1e-12))
+
+
+def _fits(look: LearnedInstruction, pipe: Any) -> bool:
+    """Whether it has the length and width of the text encoder's output, and ids that the text encoder knows."""
+    encoder = pipe.text_encoder
+    known = encoder.get_input_embeddings().num_embeddings
+    shape = (instruction.room(pipe), encoder.config.hidden_size)
+    return tuple(look.embeds.shape) == shape and min(look.ids) >= 0 and max(look.ids) < known
 
 
 def _empty_ids(pipe: Any, length: int) -> torch.Tensor:
