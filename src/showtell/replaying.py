@@ -32,10 +32,9 @@ def replay(
     was edited in a batch, within 1/255, since it is now edited alone.
 
     ``input``, ``mask`` and ``learned`` (one or several) stand for the files that the recipe names, where they have
-    moved. ``editor`` is used
-    instead of loading the recipe's model; ``device`` and ``dtype`` are the recipe's unless given. ``watching``:
-    ``callback``, ``progress``, ``cancel``. The result's ``notes`` begin with whatever differs from the recipe,
-    and whether the pixels came out the same. Raises ``FileFormatError``, ``ImageError``, ``ModelError``.
+    moved. ``editor`` is used instead of loading the recipe's model; ``device`` and ``dtype`` are the recipe's unless
+    given. ``watching``: ``callback``, ``progress``, ``cancel``. The result's ``notes`` begin with whatever differs from
+    the recipe, and whether the pixels came out the same. Raises ``FileFormatError``, ``ImageError``, ``ModelError``.
     """
     made = recipe.read(png)
     if made.seed is None:
@@ -95,7 +94,8 @@ def _place(path: str, png: Path) -> Path | None:
 def _learned(made: recipe.Recipe, png: Path, given: Any) -> tuple[dict[str, LearnedInstruction], list[str]]:
     """What the names in the instructions stand for, and what is not as it was."""
     known = {look.sha256: look for look in jobs.named(given).values()}
-    spare = list(known.values())
+    wanted = {part.sha256 for record in made.learned for part in record.parts}
+    spare = [look for sha256, look in known.items() if sha256 not in wanted]
     looks, strange = {}, []
     for record in made.learned:
         parts = []
@@ -105,15 +105,17 @@ def _learned(made: recipe.Recipe, png: Path, given: Any) -> tuple[dict[str, Lear
                 strange.append(f"{look.name}: is not the learned instruction that was used")
             parts.append(look * part.weight)
         looks[record.name] = sum(parts[1:], start=parts[0]).renamed(record.name)
-    return looks, strange
+    return looks, [*strange, *(f"{look.name}: was given, and the recipe has no use for it" for look in spare)]
 
 
 def _read(part: recipe.PartRecord, png: Path, spare: list[LearnedInstruction]) -> LearnedInstruction:
+    """The file of a part, as it was; else one that was given and is in no recipe; else the file as it is now."""
     place = _place(part.path, png) if part.path is not None else None
-    if place is not None:
-        return LearnedInstruction.load(place)
-    if spare:
+    found = LearnedInstruction.load(place) if place is not None else None
+    if spare and (found is None or found.sha256 != part.sha256):
         return spare.pop(0)
+    if found is not None:
+        return found
     what = part.path if part.path is not None else "in memory"
     raise FileFormatError(
         f"{png}: its learned instruction ({what:.100}) is not there: give its file with --learned (learned=...)"
