@@ -11,8 +11,8 @@ from typing import Any
 
 import typer
 
-Tick = Callable[[int, int], None]
-"""Told (steps done, steps in all)."""
+Tick = Callable[..., None]
+"""Told (steps done, steps in all), and a figure to show beside the bar, if there is one."""
 
 
 def finish(result: dict[str, Any], text: str, *, as_json: bool, notes: Iterable[str] = ()) -> None:
@@ -30,15 +30,16 @@ def finish(result: dict[str, Any], text: str, *, as_json: bool, notes: Iterable[
 def progress(title: str, *, as_json: bool) -> Iterator[Tick]:
     """A progress bar on stderr where that is a terminal; nothing in a pipe or under ``--json``."""
     if as_json or not sys.stderr.isatty():
-        yield lambda done, total: None
+        yield lambda done, total, figure="": None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    figures = TextColumn("{task.fields[figure]}")
+    with Progress(*columns, figures, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=None, figure="")
+        yield lambda done, total, figure="": bar.update(task, completed=done, total=total, figure=figure)
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:

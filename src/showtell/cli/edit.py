@@ -1,4 +1,4 @@
-"""`showtell edit`: change a picture by words."""
+"""`showtell edit`: change a picture by words, by a learned instruction, or by both."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from showtell.cli import console, options
-from showtell.errors import TextError
+from showtell.cli import asked, console, options
 
 if TYPE_CHECKING:
     from showtell.edits import Edit
@@ -22,9 +21,28 @@ def register(app: typer.Typer) -> None:
 
 def edit(
     picture: Annotated[Path, typer.Argument(metavar="IN", help="The picture to edit.")],
-    words: Annotated[list[str], typer.Argument(metavar="WORDS...", help="What to change; several are joined.")],
     out: options.Out,
-    method: Annotated[str, typer.Option("--method", help="ip2p, or instructdiffusion for its weights.")] = "ip2p",
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[WORDS]...", help="What to change; several are joined. <name> calls a learned file."),
+    ] = None,
+    learned: Annotated[
+        list[Path] | None,
+        typer.Option("--learned", help="A file of showtell learn; in words it has its name: <name>, or <name:0.5>."),
+    ] = None,
+    strength: Annotated[
+        float | None,
+        typer.Option("--strength", help="How strong the learned instructions are, -10 to 10; 1 as learned."),
+    ] = None,
+    noise: Annotated[
+        Literal["random", "recorded"],
+        typer.Option("--noise", help="recorded: that of the learning, which keeps more of the picture."),
+    ] = "random",
+    method: Annotated[
+        str, typer.Option("--method", help="ip2p; instructdiffusion for its weights; grid, with --before and --after.")
+    ] = "ip2p",
+    before: Annotated[Path | None, typer.Option("--before", help="For method grid: a picture before the edit.")] = None,
+    after: Annotated[Path | None, typer.Option("--after", help="For method grid: the same picture after it.")] = None,
     model: options.Model = "starter",
     mask: Annotated[Path | None, typer.Option("--mask", help="White where the edit may happen; same size.")] = None,
     negative: Annotated[str | None, typer.Option("--negative", help="What the result should not be.")] = None,
@@ -38,9 +56,7 @@ def edit(
     scheduler: Annotated[
         str | None, typer.Option("--scheduler", help="euler-ancestral, ddim, dpm++, ..., or a diffusers class.")
     ] = None,
-    fit: Annotated[
-        Literal["fit", "crop", "pad"], typer.Option("--fit", help="How to bring the picture to the model's size.")
-    ] = "fit",
+    fit: options.Fit = "fit",
     sequential: Annotated[bool, typer.Option("--sequential", help="Less memory, more time.")] = False,
     save_masks: Annotated[bool, typer.Option("--save-masks", help="Write the edited regions beside OUT.")] = False,
     seed: options.Seed = None,
@@ -49,20 +65,22 @@ def edit(
     as_json: options.Json = False,
     force: options.Force = False,
 ) -> None:
-    """Edit a picture by words.
+    """Edit a picture by words, by a learned instruction, or by both.
 
-    Options that are left out take the model card's tuned values, else the paper's. The result has the input's size; a
-    PNG carries its recipe, from which `showtell replay` makes it again.
+    A learned file is called by its name in the words, as in "<look> a squirrel"; alone, it is the instruction. Options
+    that are left out take the model card's tuned values, else the paper's. The result has the input's size; a PNG
+    carries its recipe, from which `showtell replay` makes it again.
     """
     chosen: dict[str, Any] = {
         "num_inference_steps": steps,
         "guidance_scale": guidance_scale,
         "image_guidance_scale": image_guidance_scale,
         "scheduler": scheduler,
+        "pairs": asked.pairs(method, before, after),
     }
-    for text in (*words, negative or ""):
-        _check_text(text)
-    opened = _check(picture, words, out, method, chosen, mask, save_masks=save_masks, force=force)
+    options.check_text(negative or "")
+    request = asked.read(words or [], learned or [], strength, method=method, noise=noise)
+    opened = _check(picture, out, method, chosen, mask, save_masks=save_masks, force=force)
 
     import showtell
 
@@ -70,7 +88,9 @@ def edit(
     with console.progress("editing", as_json=as_json) as tick:
         result = editor.edit(
             opened,
-            words[0] if len(words) == 1 else words,
+            request.instruction,
+            learned=request.looks,
+            noise=noise,
             method=method,
             seed=options.draw_seed(seed),
             negative_prompt=negative,
@@ -80,12 +100,12 @@ def edit(
             callback=lambda i, n, _: tick(i + 1, n),
             **chosen,
         )
+    result.notes[:0] = request.notes
     report(result, out, masks=_save(result, out, save_masks=save_masks, force=force), as_json=as_json)
 
 
 def _check(
     picture: Path,
-    words: list[str],
     out: Path,
     method: str,
     chosen: dict[str, Any],
@@ -95,27 +115,17 @@ def _check(
     force: bool,
 ) -> Any:
     """Everything that can be wrong is found before a model is loaded. Returns the opened picture."""
-    from showtell import edits, files, images, instruction, methods
+    from showtell import edits, files, images, methods
 
     edits.check_picture_path(out, force=force)
     if save_masks and mask is not None:
         files.check_output(f"{out.with_suffix('')}.mask1.png", force=force)
-    for text in words:
-        instruction.parse(text)
-    type(methods.resolve(method))(**chosen)
+    methods.settle(methods.resolve(method), given=chosen, card={})
     opened = images.open_picture(picture)
     if mask is not None:
         images.open_mask(mask, size=opened.size)
     edits.check_picture_path(out, size=opened.size, force=force)
     return opened
-
-
-def _check_text(text: str) -> None:
-    """Bytes that the terminal's encoding could not read arrive as lone surrogates, which no tokenizer takes."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise TextError(f"{text!a} is not text in this terminal's encoding; set it to UTF-8") from error
 
 
 def _save(result: Edit, out: Path, *, save_masks: bool, force: bool) -> list[str]:

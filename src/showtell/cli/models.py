@@ -1,4 +1,4 @@
-"""`showtell models`: what the package carries, and how to hand it to other programs."""
+"""`showtell models`: what the package carries, how to hand it to other programs, and what users have taught it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from showtell.cli import console, options
+from showtell.cli import looks as learned
 
 SUMMARIES = {
     "starter": "edits pictures by instructions",
@@ -18,9 +19,13 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="starter, starter-base
 
 
 def register(app: typer.Typer) -> None:
-    models = typer.Typer(help="The starter models: list, describe, export.", epilog="Example: showtell models list")
+    models = typer.Typer(
+        help="The starter models: list, describe, export; and learned instructions: looks.",
+        epilog="Example: showtell models list",
+    )
     models.command("list", epilog="Example: showtell models list --json")(list_models)
     models.command("show", epilog="Example: showtell models show starter")(show)
+    models.command("looks", epilog=learned.EPILOG)(learned.looks)
     models.command("export", epilog="Example: showtell models export starter starter-folder")(export)
     app.add_typer(models, name="models")
 

@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from showtell.errors import TextError
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines, and nothing else.")]
 Seed = Annotated[
     int | None, typer.Option("--seed", min=0, max=2**63 - 1, help="Random seed; drawn and printed if not given.")
@@ -24,8 +26,19 @@ Model = Annotated[
     str, typer.Option("--model", help="A starter, a hub id, a diffusers folder, or a single .safetensors file.")
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", help="The picture to write.")]
+Fit = Annotated[
+    Literal["fit", "crop", "pad"], typer.Option("--fit", help="How to bring a picture to the model's size.")
+]
 
 
 def draw_seed(seed: int | None) -> int:
     """The seed, or a new one that is short enough to be typed again."""
     return secrets.randbelow(2**31) if seed is None else seed
+
+
+def check_text(text: str) -> None:
+    """Bytes that the terminal's encoding could not read arrive as lone surrogates, which no tokenizer takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise TextError(f"{text!a} is not text in this terminal's encoding; set it to UTF-8") from error

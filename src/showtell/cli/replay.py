@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from showtell.cli import console, options
+from showtell.cli import asked, console, options
 from showtell.cli.edit import report
 
 
@@ -20,6 +20,9 @@ def replay(
     out: options.Out,
     picture: Annotated[Path | None, typer.Option("--input", help="The input, if it has moved.")] = None,
     mask: Annotated[Path | None, typer.Option("--mask", help="The mask, if it has moved.")] = None,
+    learned: Annotated[
+        list[Path] | None, typer.Option("--learned", help="A learned file, if it has moved; may be repeated.")
+    ] = None,
     device: Annotated[
         Literal["auto", "cpu", "cuda", "mps"] | None, typer.Option("--device", help="By default the recipe's.")
     ] = None,
@@ -39,7 +42,11 @@ def replay(
 
     edits.check_picture_path(out, force=force)
     edits.check_picture_path(out, size=recipe.read(edited).size, force=force)
+    looks = asked.learned_files(learned or [])
     with console.progress("editing", as_json=as_json) as tick:
-        result = again(edited, picture, mask=mask, device=device, dtype=dtype, callback=lambda i, n, _: tick(i + 1, n))
+        result = again(
+            edited, picture, mask=mask, learned=looks, device=device, dtype=dtype,
+            callback=lambda i, n, _: tick(i + 1, n),
+        )  # fmt: skip
     result.save(out, force=force)
     report(result, out, masks=[], as_json=as_json)

@@ -49,6 +49,21 @@ def overlay(picture: Image.Image, masks: Sequence[np.ndarray]) -> Image.Image:
     return Image.fromarray(pixels.round().astype(np.uint8))
 
 
+def blank() -> Image.Image:
+    """What stands where there is no picture."""
+    return Image.new("RGB", (CELL, CELL), PAPER)
+
+
+def stack(pages: Sequence[Image.Image]) -> Image.Image:
+    """Sheets one below the other."""
+    whole = Image.new("RGB", (max(page.width for page in pages), sum(page.height for page in pages)), PAPER)
+    top = 0
+    for page in pages:
+        whole.paste(page, (0, top))
+        top += page.height
+    return whole
+
+
 def draw(heading: str, cards: Sequence[Card], *, subtitle: str = "", columns: int = 2) -> Image.Image:
     """The cards in a grid under a heading."""
     columns = min(columns, len(cards))
