@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from showtell import files, scenes
 from showtell.bench import editing, grounding, starter
+from showtell.bench.visii_tune import BASE
 from showtell.training import denoiser
 from showtell.training.autoencoder import KL_WEIGHT
 from showtell.training.settings import Preset, preset
@@ -39,6 +40,10 @@ WANTED = {
     "IoU of focus masks, joined": (0.5, ("grounding", "joined", "iou")),
 }
 """What was to be reached before shipping a training on a CPU, decided before any was run, and where the figure stands."""
+
+
+LEARNING: dict[str, Any] = {**BASE}
+"""The starter's settings for learning an edit; `showtell bench visii --tune` compares them with others on training seeds."""
 
 
 def measure(editor: Editor, *, count: int = 500, say: Say = lambda line: None) -> dict[str, Any]:
@@ -100,7 +105,7 @@ def cards(*, defaults: dict[str, Any], figures: dict[str, Any], training: dict[s
     grounded = figures["grounding"]
     focus = {**defaults, "gamma": grounded["gamma"], "tau": grounded["tau"]}
     parts = {
-        "starter": ("instruct", {"ip2p": defaults, "foi": focus}, ("editing", "grounding", "autoencoder", "wanted")),
+        "starter": ("instruct", {"ip2p": defaults, "foi": focus, "visii": dict(LEARNING)}, ("editing", "grounding", "autoencoder", "wanted")),
         "starter-base": ("base", {}, ("base_grounding", "autoencoder")),
         "starter-clip": ("clip", {}, ("clip",)),
     }

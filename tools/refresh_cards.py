@@ -1,0 +1,23 @@
+"""Write the shipped model cards again from their own figures and the settings in the code, without training or measuring.
+
+python tools/refresh_cards.py
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from showtell.bench import cards
+
+CARDS = Path(__file__).resolve().parent.parent / "src" / "showtell" / "starters" / "cards"
+
+
+def main() -> None:
+    made = {path.stem: json.loads(path.read_text()) for path in sorted(CARDS.glob("*.json"))}
+    made["starter"]["defaults"]["visii"] = dict(cards.LEARNING)
+    cards.write(CARDS, made)
+
+
+if __name__ == "__main__":
+    main()
