@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import numbers
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from PIL import Image
-
-from . import blending, fitting, instruction, jobs, loading, methods, models, networks, recipe, sampling, schedulers
-from .edits import Edit
+from . import fitting, jobs, loading, methods, models, runs
 from .errors import Cancelled, MethodError, ShowtellError, ShowtellWarning
-from .schedule import SchedulerStep
 
 if TYPE_CHECKING:
     from .learned import LearnedInstruction
     from .types import StepCallback
-
-_TOO_MUCH = "out of memory: use sequential=True, a smaller batch_size, or dtype float16"
 
 
 def load(name_or_path: str | os.PathLike[str], *, device: str = "auto", dtype: Any = None) -> Editor:
@@ -119,7 +111,7 @@ class Editor:
         )  # fmt: skip
         results = jobs.prepare_all(requests, self.pipe, fit=fit, words=settled.words, noise=noise)
         run = functools.partial(self._run, method=settled, origin=origin, sequential=sequential)
-        watch = _Watch(callback=callback, progress=progress, cancel=cancel)
+        watch = runs.Watch(callback=callback, progress=progress, cancel=cancel)
         for part in jobs.same_size(results, most=batch_size):
             for index, edit in zip(part, run([results[i] for i in part], watch=watch), strict=True):
                 results[index] = edit
@@ -150,187 +142,20 @@ class Editor:
         return settled, origin
 
     def _run(
-        self, batch: list[jobs.Job], *, method: Any, origin: dict[str, str], sequential: bool, watch: _Watch
+        self, batch: list[jobs.Job], *, method: Any, origin: dict[str, str], sequential: bool, watch: runs.Watch
     ) -> list[Any]:
         """Edit pictures that share a frame's size, in one batch; lack of memory is the failure of all of them."""
         try:
-            return self._edits(batch, method, origin, sequential, watch)
+            return runs.run(
+                self.pipe,
+                batch,
+                model_id=self.model_id,
+                method=method,
+                origin=origin,
+                sequential=sequential,
+                watch=watch,
+            )
         except (MethodError, Cancelled):
             raise
         except ShowtellError as error:
             return [error] * len(batch)
-
-    def _edits(
-        self, batch: list[jobs.Job], method: Any, origin: dict[str, str], sequential: bool, watch: _Watch
-    ) -> list[Edit]:
-        import torch
-
-        pipe, device = self.pipe, models.device_of(self.pipe)
-        fresh = schedulers.fresh_scheduler(method.scheduler, pipe.scheduler.config)
-        config = schedulers.recorded(fresh)
-        with _failures():
-            steps = SchedulerStep(
-                fresh,
-                num_inference_steps=method.num_inference_steps,
-                device=device,
-                generators=[job.generator for job in batch],
-            )
-            plan = method.plan(self._context(batch, steps))
-            denoise = sampling.GuidedDenoiser(
-                network=networks.network(pipe),
-                conditioning=plan.conditioning,
-                guidance=plan.guidance,
-                scale_input=steps.scale_input,
-                sequential=sequential,
-                attend=plan.attend,
-                text_mask=plan.text_mask,
-            )
-            try:
-                with plan.attention, watch.run(len(plan.schedule)) as observe:
-                    latents = sampling.sample(
-                        denoise, plan.start, plan.schedule, steps.step, blend=plan.blend, observe=observe
-                    )
-                pixels = plan.picture(models.decode(pipe, latents))
-                flags = models.flagged(pipe, pixels)
-            finally:
-                models.release(pipe)
-        record = {"method": _method_record(method, origin), "scheduler": config, "sequential": sequential}
-        machine = {"threads": torch.get_num_threads(), "batch": len(batch), "versions": recipe.versions()}
-        shared = {**record, **machine, "model": self._model_record()}
-        pictures = zip(batch, fitting.to_images(pixels), latents.cpu(), flags, strict=True)
-        return [_finish(job, result, z, hidden, shared) for job, result, z, hidden in pictures]
-
-    def _context(self, batch: list[jobs.Job], steps: SchedulerStep) -> methods.Context:
-        import torch
-
-        device = models.device_of(self.pipe)
-        framed = [fitting.into_frame(job.picture.rgb, job.frame) for job in batch]
-        masks = [_framed_mask(job) for job in batch]
-        mask = None
-        if any(job.mask is not None for job in batch):
-            mask = blending.Mask.from_arrays(masks)
-        return methods.Context(
-            pipe=self.pipe,
-            pixels=fitting.to_pixels(framed).to(device),
-            instructions=[job.instructions for job in batch],
-            prompt_embeds=torch.stack([instruction.assemble(self.pipe, job.segments)[0] for job in batch]),
-            negative_prompt_embeds=torch.stack([instruction.assemble(self.pipe, [job.negative])[0] for job in batch]),
-            generators=[job.generator for job in batch],
-            steps=steps,
-            recorded=_recorded_start(batch, steps),
-            mask=mask,
-            note=lambda b, text: batch[b].notes.append(text),
-        )
-
-    def _model_record(self) -> recipe.ModelRecord:
-        return recipe.ModelRecord(
-            id=recipe.readable(self.model_id),
-            weights=models.weights_hash(self.pipe),
-            device=models.device_of(self.pipe).type,
-            dtype=str(models.dtype_of(self.pipe.unet)).removeprefix("torch."),
-        )
-
-
-class _Watch:
-    """What looks on while the loop runs: a callback, a progress bar, a way to stop."""
-
-    def __init__(self, *, callback: StepCallback | None, progress: bool, cancel: Any) -> None:
-        self.callback, self.progress = callback, progress
-        self.cancelled = cancel.is_set if hasattr(cancel, "is_set") else cancel
-
-    @contextlib.contextmanager
-    def run(self, total: int) -> Iterator[Callable[[int, Any], None]]:
-        """An observer for a run of ``total`` steps."""
-        from tqdm import tqdm
-
-        with tqdm(total=total, disable=not self.progress, desc="editing", leave=False) as bar:
-
-            def observe(i: int, latents: Any) -> None:
-                bar.update()
-                if self.callback is not None:
-                    self.callback(i, total, latents)
-                if self.cancelled is not None and self.cancelled():
-                    raise Cancelled(f"stopped after step {i + 1} of {total}")
-
-            yield observe
-
-
-@contextlib.contextmanager
-def _failures() -> Iterator[None]:
-    """What torch and the schedulers raise while running, as errors with one line."""
-    import torch
-
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise ShowtellError(_TOO_MUCH) from error
-    except NotImplementedError as error:
-        raise MethodError(f"this scheduler cannot be used with this model ({error})") from error
-    except RuntimeError as error:
-        if "not enough memory" in str(error) or "can't allocate memory" in str(error):
-            raise ShowtellError(_TOO_MUCH) from error
-        raise
-
-
-def _recorded_start(batch: list[jobs.Job], steps: SchedulerStep) -> Any:
-    """The start noise (B, C, h, w) of jobs whose noise was recorded, None of others; their steps take it from there, too."""
-    import torch
-
-    kept = [job.recorded for job in batch if job.recorded is not None]
-    if not kept:
-        return None
-    arrivals = [float(t_next) for _, t_next in steps.schedule if t_next is not None]
-    device = steps.schedule[0][0].device
-    steps.replay([torch.stack(row).to(device) for row in zip(*(noise.along(arrivals) for noise in kept), strict=True)])
-    return torch.stack([noise.start() for noise in kept]).to(device)
-
-
-def _framed_mask(job: jobs.Job) -> np.ndarray:
-    """The user's mask in the model's frame; without one, the whole frame."""
-    if job.mask is None:
-        return np.ones(job.frame.frame[::-1], dtype=np.float32)
-    whole = Image.fromarray(job.mask.astype(np.uint8) * 255)
-    framed = fitting.into_frame(whole, job.frame, resample=Image.Resampling.BOX)
-    return np.asarray(framed, dtype=np.float32) / 255
-
-
-def _finish(job: jobs.Job, result: Image.Image, latents: Any, hidden: bool, shared: dict[str, Any]) -> Edit:
-    """The result at the input's own size, the input's pixels outside a mask, its alpha channel and colour profile."""
-    if hidden:
-        job.notes.append("the pipeline's safety checker blacked out this picture")
-        result = Image.new("RGB", result.size)
-    image = fitting.out_of_frame(result, job.frame, job.picture.rgb)
-    if job.mask is not None:
-        image = blending.paste(image, job.picture.rgb, job.mask)
-    if job.picture.alpha is not None:
-        image.putalpha(job.picture.alpha)
-    if job.picture.icc_profile is not None:
-        image.info["icc_profile"] = job.picture.icc_profile
-    return Edit(
-        image=image,
-        masks=[] if job.mask is None else [job.mask],
-        notes=job.notes,
-        latents=latents,
-        recipe=recipe.Recipe(
-            input=recipe.record_of(job.picture),
-            instructions=job.told,
-            learned=job.learned,
-            noise="random" if job.recorded is None else "recorded",
-            negative_prompt=job.negative.text,
-            seed=job.seed,
-            mask=job.mask_record,
-            fit=job.frame.fit,
-            size=job.picture.size,
-            model_size=job.frame.frame,
-            **shared,
-        ),
-    )
-
-
-def _method_record(method: Any, origin: dict[str, str]) -> recipe.MethodRecord:
-    import dataclasses
-
-    values = {f.name: getattr(method, f.name) for f in dataclasses.fields(method) if f.name != "scheduler"}
-    # Pictures are recorded as the files that they came from.
-    values = {name: value.record() if hasattr(value, "record") else value for name, value in values.items()}
-    return recipe.MethodRecord(name=method.name, parameters=values, origin=origin)
