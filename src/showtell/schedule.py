@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     import torch
 
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
+# Their steps take a generator, for options that are not used here.
+_QUIET = (
+    "DDIMScheduler", "DDIMParallelScheduler", "CogVideoXDDIMScheduler", "EulerDiscreteScheduler", "EDMEulerScheduler",
+    "DPMSolverMultistepScheduler", "DPMSolverSinglestepScheduler", "EDMDPMSolverMultistepScheduler",
+)  # fmt: skip
 
 
 def pairs(timesteps: Sequence[Any]) -> list[tuple[Any, Any]]:
@@ -158,10 +163,10 @@ class SchedulerStep:
 
 def _draws(scheduler: Any) -> bool:
     """Whether a scheduler's steps draw noise, as they are called here. DDIM's do only with an eta that is not given."""
-    name, config = type(scheduler).__name__, scheduler.config
-    if "Ancestral" in name or "SDE" in name or name in ("DDPMScheduler", "LCMScheduler", "TCDScheduler"):
+    name = type(scheduler).__name__
+    if "SDE" in name or "Cosine" in name or str(scheduler.config.get("algorithm_type", "")).startswith("sde"):
         return True
-    return str(config.get("algorithm_type", "")).startswith("sde")
+    return name not in _QUIET and "generator" in inspect.signature(scheduler.step).parameters
 
 
 @contextlib.contextmanager
