@@ -1,4 +1,5 @@
-"""Write the README's table of figures from the starters' model cards; with --check, only say whether it is up to date.
+"""Write the figures in README and documentation from the model cards and the committed measurements; with --check, only
+say whether they are up to date.
 
 python tools/readme_figures.py [--check]
 """
@@ -8,12 +9,22 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-README = ROOT / "README.md"
-BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
+README, SHOWING = ROOT / "README.md", ROOT / "docs" / "showing.md"
+VISII = ROOT / "docs" / "results" / "visii" / "figures.json"
+PLOTS = {
+    "visii-kinds.png": "Success by kind of edit",
+    "visii-steps.png": "Success over the number of steps",
+    "visii-consistency.png": "One learned edit over many pictures, against words",
+    "visii-small.png": "Shown on a thing of usual size, and on a very small one",
+    "visii-pair.png": "Four pairs of one edit, each alone",
+    "visii-segmentation.png": "Segmentation as an edit",
+    "visii-strength.png": "Strength and mixing",
+}
 
 
 def card(name: str) -> dict[str, Any]:
@@ -46,33 +57,56 @@ def block() -> str:
         rows.append((f"grounding, {name}", text, str(g["count"])))
     tuned = starter["defaults"]["ip2p"]
     machine = starter["training"]["machine"]
+    shown = json.loads(VISII.read_text())
+    if "main" in shown:
+        learned, told = shown["main"]["look"], shown["main"]["told"]
+        text = f"**{learned['success']:.0%}** (the same edits told in words {told['success']:.0%})"
+        rows.append(("one edit, learned from one pair, right on other scenes", text, str(learned["count"])))
     lines = [
-        BEGIN,
         *(f"| {' | '.join(row)} |" for row in rows),
         "",
         f"Made by `{starter['command']}` (seeds 0, 1, … of the held-out split; {tuned['num_inference_steps']} Euler",
         f"ancestral steps, s_T {tuned['guidance_scale']}, s_I {tuned['image_guidance_scale']}, tuned on training seeds).",
         f"Trained by `{starter['training']['command']}` on: {machine}. Figures of this small world, not of the papers.",
-        END,
+        f"What is learned from a pair: `showtell bench visii` (seeds from 50000 on; {shown['machine']}).",
     ]
     return "\n".join(lines)
+
+
+def showing() -> str:
+    """The tables and plots of `showtell bench visii`."""
+    from showtell.bench.visii_report import markdown
+
+    figures = json.loads(VISII.read_text())
+    plots = [f"![{title}](results/visii/{name})\n" for name, title in PLOTS.items() if (VISII.parent / name).exists()]
+    return "\n".join([markdown(figures), *plots]).rstrip()
+
+
+BLOCKS = ((README, "figures", block), (SHOWING, "visii results", showing))
+"""Files, the marks in them, and what makes the text between."""
+
+
+def fresh(path: Path, mark: str, make: Callable[[], str]) -> str:
+    """The file's text with the block made anew."""
+    begin, end = f"<!-- {mark}: begin -->", f"<!-- {mark}: end -->"
+    head, rest = path.read_text().split(begin)
+    return f"{head}{begin}\n{make()}\n{end}{rest.split(end)[1]}"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
-    text = README.read_text()
-    head, rest = text.split(BEGIN)
-    fresh = head + block() + rest.split(END)[1]
+    stale = [path for path, mark, make in BLOCKS if fresh(path, mark, make) != path.read_text()]
     if check:
-        if fresh != text:
+        for path in stale:
             print(
-                "README.md: its figures are not those of the model cards; run tools/readme_figures.py", file=sys.stderr
+                f"{path.name}: its figures are not those that were measured; run tools/readme_figures.py",
+                file=sys.stderr,
             )
-            return 1
-        return 0
-    README.write_text(fresh)
+        return 1 if stale else 0
+    for path, mark, make in BLOCKS:
+        path.write_text(fresh(path, mark, make))
     return 0
 
 
