@@ -19,7 +19,7 @@ LAYERS = {
     "inversion": 5,
     "methods": 6,
     "data": 7, "training": 7,
-    "editor": 8, "edits": 8, "jobs": 8, "replaying": 8, "learning": 8, "lessons": 8, "runs": 8,
+    "editor": 8, "edits": 8, "jobs": 8, "replaying": 8, "learning": 8, "lessons": 8, "runs": 8, "wording": 8,
     "bench": 8, "cli": 8, "app": 8, "demo": 8, "__main__": 8,
 }  # fmt: skip
 SOURCES = sorted(PACKAGE.rglob("*.py"))

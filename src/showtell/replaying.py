@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from . import images, jobs, loading, methods, models, recipe
+from . import images, loading, methods, models, recipe, wording
 from .editor import Editor, load
 from .edits import Edit
 from .errors import FileFormatError, ImageError, UsageError
@@ -93,7 +93,7 @@ def _place(path: str, png: Path) -> Path | None:
 
 def _learned(made: recipe.Recipe, png: Path, given: Any) -> tuple[dict[str, LearnedInstruction], list[str]]:
     """What the names in the instructions stand for, and what is not as it was."""
-    known = {look.sha256: look for look in jobs.named(given).values()}
+    known = {look.sha256: look for look in wording.named(given).values()}
     wanted = {part.sha256 for record in made.learned for part in record.parts}
     spare = [look for sha256, look in known.items() if sha256 not in wanted]
     looks, strange = {}, []

@@ -105,7 +105,11 @@ def cards(*, defaults: dict[str, Any], figures: dict[str, Any], training: dict[s
     grounded = figures["grounding"]
     focus = {**defaults, "gamma": grounded["gamma"], "tau": grounded["tau"]}
     parts = {
-        "starter": ("instruct", {"ip2p": defaults, "foi": focus, "visii": dict(LEARNING)}, ("editing", "grounding", "autoencoder", "wanted")),
+        "starter": (
+            "instruct",
+            {"ip2p": defaults, "foi": focus, "visii": dict(LEARNING)},
+            ("editing", "grounding", "autoencoder", "wanted"),
+        ),
         "starter-base": ("base", {}, ("base_grounding", "autoencoder")),
         "starter-clip": ("clip", {}, ("clip",)),
     }

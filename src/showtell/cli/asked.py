@@ -35,7 +35,7 @@ def read(
     Raises ``TextError`` for words that are missing or cannot be read and for a file that is not used,
     ``FileFormatError`` for what is no learned instruction, ``MethodError`` for a strength out of range.
     """
-    from showtell import instruction, jobs, methods
+    from showtell import instruction, methods, wording
 
     for text in words:
         options.check_text(text)
@@ -44,7 +44,7 @@ def read(
         raise TextError(f"the instruction is missing: give WORDS, {_EXAMPLE}, or a learned file with --learned")
     if strength is not None and not learned:
         raise UsageError("--strength is that of learned instructions: give one with --learned")
-    looks = jobs.named(list(learned))
+    looks = wording.named(list(learned))
     if strength is not None:
         looks = {name: look * strength for name, look in looks.items()}
     told, notes = _called(list(words), looks)
