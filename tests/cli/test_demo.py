@@ -16,10 +16,12 @@ import showtell
 
 @pytest.fixture
 def few(monkeypatch):
-    """One case of a kind, so that the demo is quick."""
-    from showtell.cli import gallery
+    """One case of a kind, and a few steps of learning, so that the demo is quick."""
+    from showtell.cli import gallery, shown
 
     monkeypatch.setattr(gallery, "EACH", 1)
+    for settings in ("SETTINGS", "DRAWN_SETTINGS"):
+        monkeypatch.setattr(shown, settings, {"steps": 2, "check_timesteps": 2, "clip_weight": 0})
 
 
 def test_the_demo_measures_and_draws(cli, few):
@@ -37,6 +39,43 @@ def test_the_demo_measures_and_draws(cli, few):
     replayed = cli("replay", "shown/01-recolour.png", "-o", "again.png")
     assert replayed.code == 0, replayed.err
     cli("demo", "--out", "shown").refused("shown/sheet.png: exists already")
+
+
+def test_the_demo_learns_from_pairs(cli, few):
+    assert cli("demo", "--out", "shown", "--device", "cpu").code == 0
+    told = json.loads(Path("shown/figures.json").read_text())["shown"]
+    scene, drawing = told["lessons"]
+    assert told["count"] == len(scene["cases"]) == 4 and len(drawing["cases"]) == 2
+    assert scene["cases"][3]["words"][0].startswith("<mosaic> ") and len(scene["cases"][3]["per_edit"]) == 2
+    for lesson in told["lessons"]:
+        look = showtell.LearnedInstruction.load(Path("shown") / lesson["learned"])
+        assert look.how["pairs"][0]["after"]["path"] == f"shown/{lesson['pair'][1]}"
+        for case in lesson["cases"]:
+            replayed = showtell.replay(Path("shown") / case["file"])
+            assert replayed.recipe.learned[0].parts[0].path == f"shown/{lesson['learned']}"
+            assert not any("not the learned instruction" in note for note in replayed.notes)
+
+
+def test_a_hybrid_is_right_only_where_both_parts_are():
+    from showtell.cli import shown
+
+    case = {"right": True, "per_edit": [0.1, 0.5]}
+    assert shown._judged(case)["right"] is False
+    assert shown._judged({**case, "per_edit": [0.1, 0.2]})["right"] and shown._judged({**case, "per_edit": []})["right"]
+    assert shown._judged({"right": None})["right"] is None
+
+
+def test_the_drawings_are_those_of_their_sources():
+    """Within what versions of Cairo differ by, where there is one."""
+    import ctypes.util
+    import subprocess
+    import sys
+
+    if ctypes.util.find_library("cairo") is None:
+        pytest.skip("there is no Cairo here")
+    tool = Path(__file__).parents[2] / "tools" / "draw_pictures.py"
+    done = subprocess.run([sys.executable, tool, "--check"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_demo_that_cannot_be_written_leaves_nothing(cli, few, monkeypatch, unchanged):

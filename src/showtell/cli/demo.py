@@ -1,4 +1,4 @@
-"""`showtell demo`: edits by words on the starter, measured against the truth, on one contact sheet."""
+"""`showtell demo`: edits by words and by showing, measured against the truth, on one contact sheet."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from showtell.cli.gallery import Exhibit
+    from showtell.cli.shown import Lesson, Taught
     from showtell.editor import Editor
     from showtell.edits import Edit
 
@@ -39,22 +40,29 @@ def demo(
     """Edit pictures with the starter model: offline, in less than a minute on two cores.
 
     Two held-out scenes for each kind of edit, two with two instructions at once, a drawing made with another program,
-    and a photograph. Writes sheet.png, figures.json, and every input and edit; the edits carry their recipes.
+    and a photograph. Then two edits learned from one pair each: a style, on three new scenes and with words added, and
+    a drawing in ink, on two other drawings. Writes sheet.png, figures.json, the learned files, and every input and
+    edit; the edits carry their recipes.
     """
-    from showtell.cli import gallery
+    from showtell.cli import gallery, sheet, shown
 
     began = time.monotonic()
     exhibits = gallery.exhibits(seed, out)
-    outputs.check_folder(out, ["sheet.png", "figures.json", *(n for e in exhibits for n in e.files)], force=force)
+    lessons = shown.lessons(seed, out)
+    names = [name for item in (*exhibits, *lessons) for name in item.files]
+    outputs.check_folder(out, ["sheet.png", "figures.json", *names], force=force)
 
     import showtell
 
     editor = showtell.load("starter", device=device, dtype=dtype)
     edits = _edit(editor, exhibits, seed, as_json=as_json)
+    taught = _teach(editor, lessons, out, seed, as_json=as_json)
     figures = gallery.figures(exhibits, edits)
-    page = gallery.page(exhibits, edits, figures)
+    figures["shown"] = shown.figures(taught)
+    page = sheet.stack([gallery.page(exhibits, edits, figures), shown.page(taught, figures["shown"])])
     figures["seconds"] = round(time.monotonic() - began, 1)
-    _write(out, exhibits, edits, figures, page, force=force)
+    contents = {name: data for item in taught for name, data in shown.contents(item).items()}
+    _write(out, exhibits, edits, contents, figures, page, force=force)
     text = "\n".join([_table(figures), "", _summary(figures), f"wrote {out / 'sheet.png'}"])
     console.finish({"written": str(out), **figures}, text, as_json=as_json)
 
@@ -74,10 +82,27 @@ def _edit(editor: Editor, exhibits: list[Exhibit], seed: int, *, as_json: bool) 
     return edits
 
 
+def _teach(editor: Editor, lessons: list[Lesson], out: Path, seed: int, *, as_json: bool) -> list[Taught]:
+    from showtell.cli import shown
+
+    taught = []
+    for lesson in lessons:
+        with console.progress(f"learning <{lesson.name}>", as_json=as_json) as tick:
+            taught.append(shown.teach(editor, lesson, out, seed=seed, tick=tick))
+    return taught
+
+
 def _write(
-    out: Path, exhibits: list[Exhibit], edits: list[Edit], figures: dict[str, Any], page: Image.Image, *, force: bool
+    out: Path,
+    exhibits: list[Exhibit],
+    edits: list[Edit],
+    contents: dict[str, bytes],
+    figures: dict[str, Any],
+    page: Image.Image,
+    *,
+    force: bool,
 ) -> None:
-    contents = {exhibit.files[0]: exhibit.data for exhibit in exhibits}
+    contents |= {exhibit.files[0]: exhibit.data for exhibit in exhibits}
     contents |= {exhibit.files[1]: edit.png() for exhibit, edit in zip(exhibits, edits, strict=True)}
     contents |= {"sheet.png": outputs.png(page), "figures.json": outputs.json_bytes(console.plain(figures))}
     outputs.write_folder(out, contents, force=force)
@@ -90,7 +115,7 @@ def _table(figures: dict[str, Any]) -> str:
             "; ".join(case["words"]),
             *(["–", "–", "no truth known"] if case["right"] is None else _cells(case)),
         ]
-        for case in figures["cases"]
+        for case in (*figures["cases"], *(case for lesson in figures["shown"]["lessons"] for case in lesson["cases"]))
     ]
     return console.table(["file", "words", "error inside", "dB outside", "right"], rows)
 
@@ -100,8 +125,10 @@ def _cells(case: dict[str, Any]) -> list[str]:
 
 
 def _summary(figures: dict[str, Any]) -> str:
+    shown = figures["shown"]
     return (
         f"right: {figures['single_right']} of {figures['single']} single edits, {figures['double_right']} of "
-        f"{figures['double']} double ones, in {figures['seconds']} s. Right means: squared error inside the mask "
-        "below a quarter of the unedited picture's, and at least 25 dB to the input outside it."
+        f"{figures['double']} double ones, {shown['right']} of {shown['count']} learned ones, in {figures['seconds']} s. "
+        "Right means: squared error inside the mask below a quarter of the unedited picture's, and at least 25 dB to the "
+        "input outside it."
     )

@@ -47,17 +47,18 @@ def exhibits(seed: int, folder: Path) -> list[Exhibit]:
             own = seed + len(found)
             case = scenes.sample(own, edits=2) if action == "two" else scenes.sample(own, actions=[action])
             name = f"{len(found) + 1:02d}-{action}"
-            found.append(_exhibit(name, ".png", outputs.png(case.before), case.instructions, folder, case))
+            found.append(exhibit(name, ".png", outputs.png(case.before), case.instructions, folder, case))
     for source, words in FOREIGN:
         name = f"{len(found) + 1:02d}-{Path(source).stem}"
         data = (Path(__file__).parent / "pictures" / source).read_bytes()
-        found.append(_exhibit(name, Path(source).suffix, data, words, folder))
+        found.append(exhibit(name, Path(source).suffix, data, words, folder))
     return found
 
 
-def _exhibit(
+def exhibit(
     name: str, suffix: str, data: bytes, words: Sequence[str], folder: Path, case: scenes.Case | None = None
 ) -> Exhibit:
+    """A picture of the demo as encoded bytes, and what is asked of it; ``folder`` is where it will lie."""
     files = (f"{name}-before{suffix}", f"{name}.png")
     # The file is written only at the end, but the recipe must name it.
     picture = replace(images.open_picture(data), path=str(folder / files[0]))
@@ -66,19 +67,7 @@ def _exhibit(
 
 def figures(shown: Sequence[Exhibit], edits: Sequence[Edit]) -> dict[str, Any]:
     """Every edit against the truth, and the counts. Infinite PSNR stays infinite."""
-    cases = []
-    for exhibit, edit in zip(shown, edits, strict=True):
-        entry: dict[str, Any] = {
-            "file": exhibit.files[1],
-            "words": list(exhibit.words),
-            "seed": edit.seed,
-            "right": None,
-        }
-        if exhibit.case is not None:
-            score = scenes.score(exhibit.case, edit.image)
-            entry |= {"edit_error": score.edit_error, "outside_psnr": score.outside_psnr, "right": score.success}
-            entry["per_edit"] = [part.edit_error for part in score.per_edit]
-        cases.append(entry)
+    cases = [entry(exhibit, edit) for exhibit, edit in zip(shown, edits, strict=True)]
     known = [case for case in cases if case["right"] is not None]
     single, double = ([c for c in known if len(c["words"]) == n] for n in (1, 2))
     return {
@@ -90,9 +79,24 @@ def figures(shown: Sequence[Exhibit], edits: Sequence[Edit]) -> dict[str, Any]:
     }
 
 
+def entry(exhibit: Exhibit, edit: Edit) -> dict[str, Any]:
+    """One edit's figures; ``right`` is None where no truth is known."""
+    found: dict[str, Any] = {
+        "file": exhibit.files[1],
+        "words": list(exhibit.words),
+        "seed": edit.seed,
+        "right": None,
+    }
+    if exhibit.case is not None:
+        score = scenes.score(exhibit.case, edit.image)
+        found |= {"edit_error": score.edit_error, "outside_psnr": score.outside_psnr, "right": score.success}
+        found["per_edit"] = [part.edit_error for part in score.per_edit]
+    return found
+
+
 def page(shown: Sequence[Exhibit], edits: Sequence[Edit], counts: dict[str, Any]) -> Image.Image:
     """The contact sheet."""
-    cards = [_card(e, edit, entry) for e, edit, entry in zip(shown, edits, counts["cases"], strict=True)]
+    cards = [card(e, edit, case) for e, edit, case in zip(shown, edits, counts["cases"], strict=True)]
     subtitle = (
         f"{counts['single_right']} of {counts['single']} single edits and {counts['double_right']} of "
         f"{counts['double']} double ones come out right, measured against the truth on scenes never seen in training"
@@ -100,7 +104,8 @@ def page(shown: Sequence[Exhibit], edits: Sequence[Edit], counts: dict[str, Any]
     return sheet.draw("showtell: pictures edited by words", cards, subtitle=subtitle, columns=3)
 
 
-def _card(exhibit: Exhibit, edit: Edit, entry: dict[str, Any]) -> sheet.Card:
+def card(exhibit: Exhibit, edit: Edit, entry: dict[str, Any]) -> sheet.Card:
+    """An edit's card, with the truth where it is known."""
     pictures = [("before", exhibit.picture.rgb), ("edited", edit.image)]
     title = ", ".join(exhibit.words)
     if exhibit.case is None:
