@@ -86,11 +86,13 @@ def test_the_options_reach_the_learning(pair, cli):
     options = [
         "--lr", "0.5", "--mse-weight", "2", "--clip-weight", "0.3", "--guidance-scale", "2", "--fit", "pad",
         "--image-guidance-scale", "1.2", "--patience", "7", "--clip", "starter-clip", "--init", "make the house red",
+        "--mirror",
     ]  # fmt: skip
     how = cli("learn", *PAIR, "-o", "look.safetensors", "--steps", "1", *options, "--json").json["how"]
     told = {key: how[key] for key in ("learning_rate", "mse_weight", "clip_weight", "guidance_scale", "patience")}
     assert list(told.values()) == [0.5, 2, 0.3, 2, 7]
     assert (how["image_guidance_scale"], how["fit"], how["init_words"]) == (1.2, "pad", "make the house red")
+    assert how["mirror"] is True
 
 
 def test_the_papers_values_on_request(pair, cli):

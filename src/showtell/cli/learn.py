@@ -60,6 +60,7 @@ def learn(
     patience: Annotated[
         int | None, typer.Option("--patience", help="Stop after so many checks without a better one; 0: never.")
     ] = None,
+    mirror: Annotated[bool | None, typer.Option("--mirror/--no-mirror", help="Show every pair mirrored, too.")] = None,
     paper: Annotated[
         bool, typer.Option("--paper", help="VISII's published values instead of the model card's.")
     ] = False,
@@ -92,7 +93,7 @@ def learn(
         "steps": steps, "timesteps_per_step": timesteps_per_step, "learning_rate": learning_rate,
         "num_tokens": num_tokens, "mse_weight": mse_weight, "clip_weight": clip_weight,
         "guidance_scale": guidance_scale, "image_guidance_scale": image_guidance_scale,
-        "check_every": check_every, "patience": patience,
+        "check_every": check_every, "patience": patience, "mirror": mirror,
     }  # fmt: skip
     given: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
     lesson = _check(before, after, out, strip, init, given, paper=paper, resume=resume, force=force)
