@@ -86,8 +86,10 @@ def segments(
     _check_names(pipe, whole.text, looks, notes)
     if not whole.looks:
         return [fitted(pipe, whole.text, "the instruction", notes)]
-    for _, look in whole.looks:
+    for look in dict.fromkeys(look for _, look in whole.looks):
         look.check(pipe)
+        if look.model.weights != models.weights_hash(pipe):
+            notes.append(f"<{look.name}> was learned with other weights, or in another precision ({look.model.id})")
     found = instruction.segments(whole)
     instruction.lay_out(pipe, found)
     return found

@@ -279,7 +279,8 @@ def test_the_same_picture_twice_teaches_nothing(editor, picture):
         ({"learning_rate": math.nan}, MethodError), ({"learning_rate_schedule": "up"}, MethodError),
         ({"mse_weight": 0, "clip_weight": 0}, MethodError), ({"stepps": 3}, MethodError),
         ({"init": "circle " * 80}, TextError), ({"resume": True}, MethodError), ({"fit": "squash"}, MethodError),
-        ({"clip_weight": 0.1}, ModelError), ({"check_every": 0}, MethodError), ({"mirror": "yes"}, MethodError), ({"guidance_scale": 0.5}, MethodError),
+        ({"clip_weight": 0.1}, ModelError), ({"check_every": 0}, MethodError), ({"mirror": "yes"}, MethodError),
+        ({"guidance_scale": 0.5}, MethodError),
     ],
 )  # fmt: skip
 def test_options_out_of_range(editor, pair, options, error):
