@@ -70,6 +70,8 @@ def requests(
     looks = wording.named(learned)
     if instruction is None and looks:
         instruction = wording.only(looks)
+    else:
+        wording.check_called(instruction, looks)
     if not is_batch(image):
         if isinstance(generator, (list, tuple)) and len(generator) != 1:
             raise MethodError(f"one picture takes one generator (got {len(generator)})")

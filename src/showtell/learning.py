@@ -47,9 +47,11 @@ class Learnt:
 def learn(editor: Editor, pairs: Any, **options: Any) -> LearnedInstruction:
     """The edit that before/after pairs show, as a value that edits other pictures (VISII).
 
-    Takes what :func:`study` takes, and returns its ``look``; the notes become warnings.
+    Takes what :func:`study` takes, and returns its ``look``; the notes become warnings, and a ``checkpoint`` is removed.
     """
     found = study(editor, pairs, **options)
+    if (checkpoint := options.get("checkpoint")) is not None:
+        Path(checkpoint).unlink(missing_ok=True)
     for note in found.notes:
         warnings.warn(note, ShowtellWarning, stacklevel=3)
     return found.look
@@ -83,8 +85,9 @@ def study(
     pipeline has. ``record_noise`` keeps the noises in the file, for ``edit(..., noise="recorded")``.
 
     ``callback(i, n, loss)`` after each step; ``cancel``, an event or a function, is asked after each step.
-    ``checkpoint``: a file in which the learning is kept every few seconds, until it is done; with ``resume`` it goes on
-    from there, with the same result to the last bit.
+    ``checkpoint``: a file in which the learning is kept every few seconds and at its end, so that nothing is lost until
+    the caller has saved what was found and removes it; with ``resume`` it goes on from there, with the same result to the
+    last bit.
 
     A loss that is not finite ends the learning with the best tokens so far, and a note. Raises ``ImageError`` for pairs
     that cannot teach, ``TextError`` for words that leave no room, ``MethodError``, ``ModelError``, ``Cancelled``.
@@ -115,7 +118,7 @@ def study(
     finally:
         models.release(pipe)
     if saved is not None:
-        saved.unlink(missing_ok=True)
+        done.save(saved, what=what)
     return _packed(editor, shown, ready, draws, done, name=name, record_noise=record_noise)
 
 

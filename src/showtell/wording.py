@@ -47,6 +47,24 @@ def only(looks: Mapping[str, LearnedInstruction]) -> LearnedInstruction:
     return next(iter(looks.values()))
 
 
+def check_called(told: Any, looks: Mapping[str, LearnedInstruction]) -> None:
+    """Raise ``TextError`` unless the words of some instruction in ``told`` call each of these by its ``<name>``."""
+    if looks:
+        called = set(_names(told))
+        if missing := [name for name in looks if name not in called]:
+            raise TextError(
+                f"the words do not call <{missing[0]}>: write <{missing[0]}> where it belongs, or leave it out"
+            )
+
+
+def _names(told: Any) -> list[str]:
+    if isinstance(told, Hybrid):
+        told = told.parts
+    if isinstance(told, (list, tuple)):
+        return [name for item in told for name in _names(item)]
+    return instruction.names_in(told) if isinstance(told, str) else []
+
+
 def written(
     told: Any, learned: Mapping[str, LearnedInstruction], words: str
 ) -> tuple[tuple[str, ...], dict[str, LearnedInstruction]]:

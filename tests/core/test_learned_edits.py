@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import showtell
-from showtell.errors import FileFormatError, ModelError
+from showtell.errors import FileFormatError, ModelError, TextError
 from showtell.learned import LearnedInstruction
 from tests.helpers.looks import made
 
@@ -105,11 +105,18 @@ def test_an_edit_with_files_is_replayed(editor, replayed, tmp_path):
     other = made(editor.pipe, seed=1).save(tmp_path / "other.safetensors")
     for told, learned in (
         (None, night), ("red <night>", str(night)), ("<night> red <other:0.3>", [night, other]),
-        ("<a> red", {"a": night}), (["<night>", "add a star"], night), ("red", night),
+        ("<a> red", {"a": night}), (["<night>", "add a star"], night),
     ):  # fmt: skip
         edit, again = replayed(told, learned=learned)
         same(edit, again)
-    assert edit.recipe.learned == ()  # a look that no word calls is no part of the edit
+
+
+def test_a_look_that_no_word_calls_is_an_error(editor, picture):
+    looks = [made(editor.pipe, "night"), made(editor.pipe, "other", seed=1)]
+    for told in ("red", "<night> red", ["<night>", "red"], looks[0] + "red"):
+        with pytest.raises(TextError, match="do not call <"):
+            editor.edit(picture(), told, learned=looks)
+    assert len(editor.edit([picture()] * 2, ["<night>", "<other>"], learned=looks, num_inference_steps=1)) == 2
 
 
 def test_mixtures_of_files_are_replayed_to_the_bit(editor, replayed, tmp_path):

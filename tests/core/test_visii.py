@@ -276,7 +276,8 @@ def test_the_same_picture_twice_teaches_nothing(editor, picture):
     ("options", "error"),
     [
         ({"steps": 0}, MethodError), ({"num_tokens": 0}, MethodError), ({"num_tokens": 76}, MethodError),
-        ({"learning_rate": math.nan}, MethodError), ({"learning_rate_schedule": "up"}, MethodError),
+        ({"learning_rate": math.nan}, MethodError), ({"learning_rate": 1e38}, MethodError),
+        ({"learning_rate_schedule": "up"}, MethodError),
         ({"mse_weight": 0, "clip_weight": 0}, MethodError), ({"stepps": 3}, MethodError),
         ({"init": "circle " * 80}, TextError), ({"resume": True}, MethodError), ({"fit": "squash"}, MethodError),
         ({"clip_weight": 0.1}, ModelError), ({"check_every": 0}, MethodError), ({"mirror": "yes"}, MethodError),

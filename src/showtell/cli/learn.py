@@ -110,6 +110,7 @@ def learn(
         )  # fmt: skip
     found.notes[:0] = lesson.notes
     learned_file.save(found.look, out, force=force)
+    lesson.kept.unlink(missing_ok=True)
     if strip is not None:
         from showtell.cli import growth
 

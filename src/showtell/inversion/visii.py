@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .progress import Progress
 
 SCHEDULES = ("constant", "cosine")
-_MOST = 100_000
+_MOST, _LARGEST = 100_000, 1e4
 _WHOLE = {
     "steps": (1, _MOST), "timesteps_per_step": (1, 256), "num_tokens": (1, 75), "check_every": (1, _MOST),
     "check_timesteps": (1, 1000), "patience": (0, _MOST),
@@ -103,6 +103,8 @@ class VisualInstructionInversion:
         for name, low in _LEAST.items():
             if getattr(self, name) is not None:
                 check_scale(name, getattr(self, name), least=low)
+                if getattr(self, name) > _LARGEST:
+                    raise MethodError(f"{name}={shown(getattr(self, name))} is out of range: at most {_LARGEST:g}")
         if self.learning_rate_schedule not in (None, *SCHEDULES):
             raise MethodError(
                 f"learning_rate_schedule={self.learning_rate_schedule!r} is not known: choose {' or '.join(SCHEDULES)}"
