@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "showtell"
 LAYERS = {
     "types": 0, "errors": 0,
     "images": 1, "fitting": 1, "schedule": 1, "schedulers": 1, "guidance": 1, "blending": 1, "objectives": 1,
-    "scenes": 1, "files": 1, "recipe": 1, "pairs": 1,
+    "scenes": 1, "files": 1, "records": 1, "recipe": 1, "pairs": 1,
     "models": 2, "networks": 2, "loading": 2, "attention": 2, "metrics": 2,
     "starts": 3, "conditioning": 3, "instruction": 3, "learned": 3, "learned_file": 3,
     "sampling": 4,

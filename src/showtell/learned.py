@@ -9,6 +9,7 @@ tells.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import math
 import numbers
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import instruction, models
 from .errors import MethodError, ModelError, TextError
-from .recipe import PartRecord
+from .recipe import MOST_STRENGTH, PartRecord
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 #: A name as it can stand in words: ``<name>``.
 NAME = re.compile(r"[^\s<>\[\]:]{1,100}")
-_MOST_STRENGTH = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,9 +49,9 @@ class LearnedInstruction:
     """An edit, learned from before/after pairs (VISII, section 3).
 
     ``embeds`` (77, d) float32: all tokens, start, end and padding included, as they are when the instruction stands
-    alone; ``span`` the positions that were learned; ``empty_embeds`` (77, d) the empty instruction's; ``ids`` the 77 ids of
-    the initial text, which keep the learned tokens' room when words stand beside them. ``model`` what it was learned with;
-    ``how`` how, as JSON; ``noise`` the noises of the learning, if they were kept; ``thumbnails`` small (before, after)
+    alone; ``span``, from 1 on, the positions that were learned; ``empty_embeds`` (77, d) the empty instruction's; ``ids`` the
+    77 ids of the initial text, which keep the learned tokens' room when words stand beside them. ``model`` what it was learned
+    with; ``how`` how, as JSON; ``noise`` the noises of the learning, if they were kept; ``thumbnails`` small (before, after)
     pictures; ``parts`` the files that it was made of; ``terms`` the looks and strengths of a mixture. Raises
     ``ModelError`` for shapes that do not belong together.
     """
@@ -74,14 +74,17 @@ class LearnedInstruction:
         if self.embeds.ndim != 2 or self.embeds.shape[0] != length or self.empty_embeds.shape != self.embeds.shape:
             shapes = f"{tuple(self.embeds.shape)} and {tuple(self.empty_embeds.shape)}"
             raise ModelError(f"learned instruction {self.name!r}: embeddings of {shapes} for {length} tokens")
-        if not 0 < start < end < length:
-            raise ModelError(f"learned instruction {self.name!r}: the span {start}:{end} is not within its tokens")
+        if not 1 == start < end < length:
+            raise ModelError(
+                f"learned instruction {self.name!r}: the span {start}:{end} does not begin at 1, after the start token, or is "
+                "not within the tokens"
+            )
         if not NAME.fullmatch(self.name):
             raise TextError(f"{self.name!r:.60} cannot name a learned instruction: use letters, digits, - and _")
 
     def __repr__(self) -> str:
         tokens = self.span[1] - self.span[0]
-        return f"LearnedInstruction({self.name!r}, {tokens} tokens, learned with {self.model.id})"
+        return f"LearnedInstruction({self.name!r}, {tokens} tokens, learned with {self.model.id:.100})"
 
     @property
     def tokens(self) -> torch.Tensor:
@@ -93,11 +96,16 @@ class LearnedInstruction:
         """The ids that keep their room, n of them."""
         return self.ids[self.span[0] : self.span[1]]
 
-    @property
+    @functools.cached_property
     def sha256(self) -> str:
-        """A hash of what decides its edits: the embedding, the span and the ids."""
+        """A hash of what decides its edits: span, ids, its embedding and the empty instruction's, and recorded noise."""
         digest = hashlib.sha256(f"{self.span}{self.ids}".encode())
-        digest.update(self.embeds.contiguous().numpy().tobytes())
+        tensors = [self.embeds, self.empty_embeds]
+        if self.noise is not None:
+            digest.update(f"{self.noise.values.dtype}{tuple(self.noise.values.shape)}".encode())
+            tensors += [self.noise.timesteps, self.noise.values]
+        for tensor in tensors:
+            digest.update(tensor.contiguous().numpy())
         return digest.hexdigest()
 
     @property
@@ -122,8 +130,8 @@ class LearnedInstruction:
             if _distance(own, self.empty_embeds) < 0.05:
                 return
         raise ModelError(
-            f"learned instruction {self.name!r} was learned with another text encoder ({self.model.id}); "
-            f"{models.name_of(pipe)} does not understand it: learn it again with this model"
+            f"learned instruction {self.name!r} was learned with another text encoder ({self.model.id:.100}), so this model "
+            "does not understand it: learn it again with this model"
         )
 
     def prompt_embeds(self, pipe: Any) -> PromptEmbeds:
@@ -218,7 +226,7 @@ def _mixed(look: LearnedInstruction, terms: list[tuple[LearnedInstruction, float
     """
     embeds = look.empty_embeds
     for term, strength in terms:
-        if not math.isfinite(strength) or abs(strength) > _MOST_STRENGTH:
+        if not math.isfinite(strength) or abs(strength) > MOST_STRENGTH:
             raise MethodError(f"strength {strength:g} is out of range: it must be between -10 and 10")
         embeds = embeds + strength * (term.embeds - term.empty_embeds)
     if len(terms) == 1 and terms[0][1] == 1:

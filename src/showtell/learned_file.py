@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import files
+from . import files, records
 from .errors import FileFormatError, ShowtellError
 from .learned import LearnedFor, LearnedInstruction
 from .recipe import PartRecord, readable, versions
@@ -30,6 +30,9 @@ _MAX_BYTES = 512 * 2**20
 _MAX_HEADER = 4 * 2**20
 #: Longest side of a thumbnail, and how many pairs are shown.
 THUMBNAIL, MOST_THUMBNAILS = 128, 4
+_MOST_TOKENS = 1024
+# Text encoders say numbers of up to some tens, and noise is standard normal: whatever is larger comes from no learning.
+_LARGEST = {"prompt_embeds": 1e4, "empty_embeds": 1e4, "noise": 100.0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +92,7 @@ def load(path: str | os.PathLike[str]) -> LearnedInstruction:
     """Read a learned instruction; its name is the file's, without what cannot stand in words.
 
     Raises ``FileFormatError``, one line, if it is not there, is no such file, is truncated, from a newer version, or holds
-    wrong shapes or numbers that are not finite.
+    wrong shapes, or numbers that are not finite or absurdly large.
     """
     path = Path(path)
     header, tensors = _read(path)
@@ -97,6 +100,8 @@ def load(path: str | os.PathLike[str]) -> LearnedInstruction:
     if embeds.ndim != 2 or embeds.shape != empty.shape or ids.shape != embeds.shape[:1] or embeds.numel() > 2**24:
         shapes = ", ".join(str(tuple(t.shape)) for t in (embeds, empty, ids))
         raise FileFormatError(f"{path}: is damaged (prompt_embeds, empty_embeds and ids have the shapes {shapes})")
+    if len(ids) > _MOST_TOKENS:
+        raise FileFormatError(f"{path}: is damaged ({len(ids)} tokens; no text encoder takes more than {_MOST_TOKENS})")
     try:
         look = LearnedInstruction(
             name=name_of(path), embeds=embeds, empty_embeds=empty, ids=tuple(ids.tolist()), span=header.span,
@@ -135,25 +140,10 @@ def _read(path: Path) -> tuple[Header, dict[str, torch.Tensor]]:
 
 
 def _header(path: Path, metadata: dict[str, str]) -> Header:
-    from pydantic import TypeAdapter, ValidationError
-
     text = metadata.get(_KEY, "")
     if not text or len(text) > _MAX_HEADER:
         raise FileFormatError(f"{path}: is not a learned instruction; such files are made by 'showtell learn'")
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise FileFormatError(f"{path}: its header is damaged ({error})") from error
-    if not isinstance(data, dict) or data.get("kind") != _KIND or not isinstance(data.get("format"), int):
-        raise FileFormatError(f"{path}: is not a learned instruction; such files are made by 'showtell learn'")
-    if data["format"] > FORMAT:
-        raise FileFormatError(f"{path}: has format {data['format']}, newer than {FORMAT}: update showtell")
-    try:
-        return TypeAdapter(Header).validate_python(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise FileFormatError(f"{path}: its header is damaged ({where}: {first['msg']})") from error
+    return records.parse(text, Header, name=str(path), what="its header", newest=FORMAT, kind=_KIND)
 
 
 def _tensor(path: Path, tensors: dict[str, torch.Tensor], name: str) -> torch.Tensor:
@@ -169,6 +159,8 @@ def _tensor(path: Path, tensors: dict[str, torch.Tensor], name: str) -> torch.Te
         raise FileFormatError(f"{path}: is damaged ({name} is {tensor.dtype}, not {wanted})")
     if tensor.is_floating_point() and not torch.isfinite(tensor).all():
         raise FileFormatError(f"{path}: is damaged ({name} holds numbers that are not finite)")
+    if name in _LARGEST and tensor.numel() and tensor.abs().max() > _LARGEST[name]:
+        raise FileFormatError(f"{path}: is damaged ({name} holds numbers beyond {_LARGEST[name]:g})")
     return tensor
 
 

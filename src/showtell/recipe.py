@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import records
 from .errors import FileFormatError
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ FORMAT = 2
 #: Keyword of the PNG's iTXt chunk.
 CHUNK = "showtell"
 _MAX_LENGTH = 4 * 1024 * 1024
+#: Bound on the strength of a learned instruction, either way.
+MOST_STRENGTH = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +36,14 @@ class FileRecord:
     path: str | None = None
     sha256: str | None = None
     pixels_sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairRecord:
+    """The pictures before and after an edit that was shown."""
+
+    before: FileRecord
+    after: FileRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,22 +121,29 @@ class Recipe:
 
 def from_json(text: str, *, name: str) -> Recipe:
     """Validate a recipe. Raises ``FileFormatError``, naming ``name`` and the first field that is wrong."""
+    found = records.parse(text, Recipe, name=name, what="its recipe", newest=FORMAT)
+    for number, record in enumerate(found.learned):
+        if not record.parts:
+            raise FileFormatError(f"{name}: its recipe is damaged (learned.{number}.parts: there are none)")
+        if not all(abs(part.weight) <= MOST_STRENGTH for part in record.parts):  # so NaN is refused, too
+            raise FileFormatError(f"{name}: its recipe is damaged (learned.{number}.parts: a weight is out of range)")
+    return found
+
+
+def shown_pairs(made: Recipe, *, name: str) -> tuple[PairRecord, ...] | None:
+    """The pairs that the method was shown; None if it was shown none. Raises ``FileFormatError``, naming ``name``."""
     from pydantic import TypeAdapter, ValidationError
 
+    told = made.method.parameters.get("pairs")
+    if told is None:
+        return None
     try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise FileFormatError(f"{name}: its recipe is damaged ({error})") from error
-    if not isinstance(data, dict) or not isinstance(data.get("format"), int):
-        raise FileFormatError(f"{name}: its recipe is damaged (it has no format number)")
-    if data["format"] > FORMAT:
-        raise FileFormatError(f"{name}: its recipe has format {data['format']}, newer than {FORMAT}: update showtell")
-    try:
-        return TypeAdapter(Recipe).validate_python(data)
+        pairs = TypeAdapter(tuple[PairRecord, ...]).validate_python(told)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise FileFormatError(f"{name}: its recipe is damaged ({where}: {first['msg']})") from error
+        raise FileFormatError(f"{name}: its recipe is damaged (method.parameters.pairs: no pairs of files)") from error
+    if not pairs:
+        raise FileFormatError(f"{name}: its recipe is damaged (method.parameters.pairs: there are none)")
+    return pairs
 
 
 def read(png: str | os.PathLike[str]) -> Recipe:

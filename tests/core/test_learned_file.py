@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import struct
 
@@ -57,6 +58,22 @@ def test_saving_twice_writes_the_same_bytes(pipe, tmp_path):
     once = LearnedInstruction.load(first)
     assert once.sha256 == look.sha256 == LearnedInstruction.load(second).sha256
     assert made(pipe, seed=1).sha256 != look.sha256 != (look * 0.5).sha256
+
+
+def test_whatever_decides_an_edit_is_in_the_hash(pipe):
+    look = made(pipe, noise=True)
+    noise, shifted = look.noise, (look.noise.values.roll(1, 0), look.noise.timesteps + 1)
+    others = [
+        dataclasses.replace(look, noise=None),
+        dataclasses.replace(look, noise=dataclasses.replace(noise, values=shifted[0])),
+        dataclasses.replace(look, noise=dataclasses.replace(noise, timesteps=shifted[1])),
+        dataclasses.replace(look, empty_embeds=look.empty_embeds * 1.01),
+        dataclasses.replace(look, embeds=look.embeds * 1.01),
+        dataclasses.replace(look, ids=(*look.ids[:2], 7, *look.ids[3:])),
+        dataclasses.replace(look, span=(1, 4)),
+    ]
+    assert len({each.sha256 for each in [look, *others]}) == 1 + len(others)
+    assert look.renamed("day").sha256 == look.sha256
 
 
 def test_a_saved_mixture_is_a_file_of_its_own(pipe, tmp_path):
@@ -153,7 +170,9 @@ def test_safetensors_of_something_else(tmp_path, spoiled, tiny_instruct_folder):
 
 def test_newer_formats_are_refused_and_later_fields_of_this_one_are_not(spoiled):
     refused(spoiled(header={"format": learned_file.FORMAT + 1}), "newer than", "update showtell")
-    refused(spoiled(header={"format": "1"}), "is not a learned instruction")
+    for wrong in ("1", True, 1.0, None, 0, -3):
+        refused(spoiled(header={"format": wrong}), "header is damaged", "no format number")
+    refused(spoiled(header={"format": 10**4000}), "newer than")
     LearnedInstruction.load(spoiled(header={"later": 3}))
 
 
@@ -178,7 +197,7 @@ def test_header_fields_that_are_missing(spoiled, field):
     refused(spoiled(drop=(field,)))
 
 
-@pytest.mark.parametrize("span", [(0, 4), (-1, 4), (4, 4), (5, 3), (70, 77), (1, 10**6), (1, 10**30)])
+@pytest.mark.parametrize("span", [(0, 4), (2, 4), (-1, 4), (4, 4), (5, 3), (70, 77), (1, 10**6), (1, 10**30)])
 def test_spans_outside_the_tokens(spoiled, span):
     refused(spoiled(header={"span": span}), "is damaged", "span")
 
@@ -189,6 +208,23 @@ def test_numbers_that_are_not_finite(spoiled, content, name, value):
     tensor = decode(content)[name].clone()
     tensor[40, 3] = value
     refused(spoiled({name: tensor}), name, "not finite")
+
+
+@pytest.mark.parametrize(
+    ("name", "largest"), [("prompt_embeds", 1e4), ("empty_embeds", 1e4), ("noise", 100.0)]
+)  # fmt: skip
+@pytest.mark.parametrize("sign", [1, -1])
+def test_numbers_that_no_learning_finds(spoiled, content, name, largest, sign):
+    tensor = decode(content)[name].clone()
+    tensor.view(-1)[70] = sign * largest
+    LearnedInstruction.load(spoiled({name: tensor}))
+    tensor.view(-1)[70] = sign * largest * 1.01
+    refused(spoiled({name: tensor}), name, f"beyond {largest:g}")
+
+
+def test_more_tokens_than_a_text_encoder_takes(spoiled):
+    many = {name: torch.zeros(1025, 16) for name in ("prompt_embeds", "empty_embeds")}
+    refused(spoiled({**many, "ids": torch.zeros(1025, dtype=torch.int64)}), "is damaged", "1025 tokens")
 
 
 def test_noises_that_are_not_finite(spoiled, content):
