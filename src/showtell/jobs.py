@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -107,7 +108,7 @@ def _request(
     learned: Mapping[str, LearnedInstruction],
 ) -> Request:
     if generator is None:
-        seed = _seed(seed)
+        seed = checked_seed(seed)
         generator = starts.generator(seed)
     elif not hasattr(generator, "initial_seed"):
         raise MethodError(f"generator={generator!r} is not a torch.Generator")
@@ -122,9 +123,10 @@ def prepare_all(
 ) -> list[Any]:
     """A job for each request, or the error of one that cannot be done."""
     prepared: list[Any] = []
+    weights = functools.cache(lambda: models.weights_hash(pipe))
     for request in requests:
         try:
-            prepared.append(prepare(request, pipe, fit=fit, words=words, noise=noise))
+            prepared.append(prepare(request, pipe, weights, fit=fit, words=words, noise=noise))
         except ShowtellError as error:
             prepared.append(error)
     return prepared
@@ -141,8 +143,17 @@ def same_size(prepared: Sequence[Any], *, most: int) -> list[list[int]]:
     return [group[first : first + most] for group in groups.values() for first in range(0, len(group), most)]
 
 
-def prepare(request: Request, pipe: Any, *, fit: str, words: str = "required", noise: str = "random") -> Job:
-    """Open the picture, read the words, choose the frame. ``words``: whether the method requires an instruction.
+def prepare(
+    request: Request,
+    pipe: Any,
+    weights: Callable[[], str],
+    *,
+    fit: str,
+    words: str = "required",
+    noise: str = "random",
+) -> Job:
+    """Open the picture, read the words, choose the frame. ``words``: whether the method requires an instruction;
+    ``weights`` gives the pipeline's fingerprint.
 
     Raises ``ImageError``, ``TextError``, or ``ModelError`` for an instruction that was learned with another model.
     """
@@ -151,7 +162,7 @@ def prepare(request: Request, pipe: Any, *, fit: str, words: str = "required", n
     picture = images.open_picture(request.image)
     notes = list(picture.notes)
     whole = instruction.join(parsed)
-    segments = wording.segments(pipe, whole, looks, notes)
+    segments = wording.segments(pipe, whole, looks, weights, notes)
     if request.negative_prompt is not None and not isinstance(request.negative_prompt, str):
         raise TextError(f"the negative prompt must be text, not {type(request.negative_prompt).__name__}")
     negative = wording.fitted(pipe, request.negative_prompt or "", "the negative prompt", notes)
@@ -188,7 +199,8 @@ def _each(name: str, value: Any, n: int, *, shared: bool = True) -> Sequence[Any
     return [value] * n
 
 
-def _seed(seed: Any) -> int:
+def checked_seed(seed: Any) -> int:
+    """A seed, drawn if it is None. Raises ``MethodError`` unless it is a whole number from 0 to 2^63 - 1."""
     if seed is None:
         return secrets.randbelow(2**32)
     try:

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import files, lessons, methods, models
-from .errors import Cancelled, MethodError, ShowtellError, ShowtellWarning
+from . import files, jobs, lessons, methods, models
+from .errors import Cancelled, MethodError, OutputError, ShowtellError, ShowtellWarning, TextError
 from .inversion import visii
 from .inversion.draws import Draws
 from .inversion.progress import Progress
-from .learned import LearnedFor, LearnedInstruction
+from .learned import NAME, LearnedFor, LearnedInstruction
 from .learned_file import MOST_THUMBNAILS, small
 from .pairs import Pairs
 from .recipe import readable
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 #: Seconds between two savings of a checkpoint.
 _SAVE_EVERY = 5.0
+_TOO_MUCH = "out of memory: use fewer timesteps_per_step, dtype bfloat16, or smaller pictures"
 
 
 @dataclass(kw_only=True)
@@ -87,39 +88,75 @@ def study(
     ``callback(i, n, loss)`` after each step; ``cancel``, an event or a function, is asked after each step.
     ``checkpoint``: a file in which the learning is kept every few seconds and at its end, so that nothing is lost until
     the caller has saved what was found and removes it; with ``resume`` it goes on from there, with the same result to the
-    last bit.
+    last bit on the same machine with the same number of threads.
 
     A loss that is not finite ends the learning with the best tokens so far, and a note. Raises ``ImageError`` for pairs
     that cannot teach, ``TextError`` for words that leave no room, ``MethodError``, ``ModelError``, ``Cancelled``.
     """
     settings = _settings(editor, method, hyperparameters)
-    shown = Pairs.of(pairs)
-    if resume and checkpoint is None:
-        raise MethodError("resume=True needs the checkpoint to go on from: give checkpoint=FILE")
-    pipe = editor.pipe
-    with _failures():
-        ready = lessons.prepare(
-            editor, shown, settings, init=init, clip=clip, fit=fit, seed=seed, caption_steps=caption_steps
-        )
-    lesson = ready.lesson
-    draws = Draws.of(
-        steps=settings.steps, timesteps_per_step=settings.timesteps_per_step, pairs=len(lesson.shown),
-        total=len(lesson.alphas_cumprod), seed=seed,
-    )  # fmt: skip
-    what = _identity(ready, shown, editor)
-    saved = Path(checkpoint) if checkpoint is not None else None
-    begun = Progress.of(lesson.tokens)
-    if saved is not None and resume and saved.exists():
-        begun = Progress.load(saved, what=what, device=lesson.embeds.device)
-    watch = _Watch(callback=callback, progress=progress, cancel=cancel, checkpoint=saved, what=what)
-    try:
-        with _frozen(pipe), watch.run(settings.steps, begun.step) as observe, _failures():
-            done = visii.learn(lesson, draws, begun, observe=observe)
-    finally:
-        models.release(pipe)
+    seed, shown = jobs.checked_seed(seed), Pairs.of(pairs)
+    saved = _checked(name, init, checkpoint, resume=resume)
+    watch = _Watch(callback=callback, progress=progress, cancel=cancel, checkpoint=saved)
+    notes = [*shown.notes(), *_unused(settings, init, clip, hyperparameters)]
+    with models.memory_errors(_TOO_MUCH), _gradients(editor.pipe):
+        judge = lessons.judge(editor, settings, init=init, clip=clip)
+        how = lessons.plan(editor, shown, settings, init=init, clip=judge, seed=seed, caption_steps=caption_steps)
+        watch.what = _identity(how, shown, editor, fit)
+        begun = _begun(saved, watch.what, device=models.device_of(editor.pipe)) if resume else None
+        words = begun.words if begun is not None else init or ""
+        if begun is None and init == lessons.CAPTION and judge is not None:
+            found = lessons.caption(
+                shown, settings, clip=judge, seed=seed, steps=caption_steps, cancelled=watch.cancelled
+            )
+            words = found.text
+            notes += [] if found.fits else [f"no caption of {settings.num_tokens} tokens was found; this one has more"]
+        try:
+            lesson, ids = lessons.prepare(editor, shown, settings, words=words, clip=judge, fit=fit)
+            draws = Draws.of(
+                steps=settings.steps, timesteps_per_step=settings.timesteps_per_step, pairs=len(lesson.shown),
+                total=len(lesson.alphas_cumprod), seed=seed,
+            )  # fmt: skip
+            begun = begun or Progress.of(lesson.tokens, words=words)
+            with watch.run(settings.steps, begun.step) as observe:
+                done = visii.learn(lesson, draws, begun, observe=observe)
+        finally:
+            models.release(editor.pipe)
+    notes += _ending(done, settings.steps)
     if saved is not None:
-        done.save(saved, what=what)
-    return _packed(editor, shown, ready, draws, done, name=name, record_noise=record_noise)
+        done.save(saved, what=watch.what)
+    how |= {"num_tokens": lesson.span[1] - lesson.span[0], "init_words": words, "fit": fit}
+    noise = _noise(lesson, draws, done) if record_noise else None
+    return _packed(editor, shown, lesson, ids, done, how, name=name, noise=noise, notes=notes)
+
+
+def _checked(name: str, init: Any, checkpoint: Any, *, resume: bool) -> Path | None:
+    """What can be wrong is found before the work. Returns the checkpoint's path."""
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise TextError(f"name={name!r:.60} cannot name a learned instruction: use letters, digits, - and _")
+    if init is not None and not isinstance(init, str):
+        raise TextError(f"init must be words, {lessons.CAPTION!r} or None, not {type(init).__name__}")
+    if checkpoint is None:
+        if resume:
+            raise MethodError("resume=True needs the checkpoint to go on from: give checkpoint=FILE")
+        return None
+    path = files.check_output(checkpoint, force=True)
+    if path.exists() and not resume:
+        raise OutputError(f"{path}: exists already; go on from it with resume=True, or remove it")
+    return path
+
+
+def _unused(settings: Any, init: str | None, clip: Any, given: dict[str, Any]) -> list[str]:
+    """What the user gave and nothing needed."""
+    notes = []
+    if clip is not None and not settings.clip_weight and init != lessons.CAPTION:
+        notes.append("clip was not used: clip_weight is 0, and the start is no caption")
+    if given.get("num_tokens") is not None and init and init != lessons.CAPTION:
+        notes.append("num_tokens was not used: as many tokens are learned as the words have")
+    return notes
+
+
+def _begun(saved: Path | None, what: str, *, device: Any) -> Progress | None:
+    return Progress.load(saved, what=what, device=device) if saved is not None and saved.exists() else None
 
 
 def _settings(editor: Editor, method: visii.VisualInstructionInversion | None, given: dict[str, Any]) -> Any:
@@ -127,51 +164,40 @@ def _settings(editor: Editor, method: visii.VisualInstructionInversion | None, g
     value = method if method is not None else visii.VisualInstructionInversion()
     models.require_kind(editor.pipe, ("instruct", "control"), method="visii", model_id=editor.model_id)
     card = editor.card.get("defaults", {}).get("visii", {})
-    settled, _ = methods.settle(value, given=given, card=card)
-    if editor.kind == "control" and settled.image_guidance_scale != 1 and "image_guidance_scale" not in given:
-        settled, _ = methods.settle(settled, given={"image_guidance_scale": 1.0}, card={})
-    return settled
+    return methods.settle(value, given=given, card=card, kind=editor.kind)[0]
 
 
 @contextlib.contextmanager
-def _frozen(pipe: Any) -> Iterator[None]:
-    """No network collects gradients of its own; afterwards each parameter is as it was."""
-    parts = [getattr(pipe, part, None) for part in ("unet", "controlnet")]
-    learning = [p for part in parts if part is not None for p in part.parameters() if p.requires_grad]
-    for parameter in learning:
+def _gradients(pipe: Any) -> Iterator[None]:
+    """Gradients are kept, whatever the caller's mode, but by no network; afterwards each parameter is as it was."""
+    import torch
+
+    parts = [getattr(pipe, part, None) for part in ("unet", "controlnet", "text_encoder", "vae")]
+    wanting = [p for part in parts if part is not None for p in part.parameters() if p.requires_grad]
+    for parameter in wanting:
         parameter.requires_grad_(False)
     try:
-        yield
+        with torch.inference_mode(False), torch.enable_grad():
+            yield
     finally:
-        for parameter in learning:
+        for parameter in wanting:
             parameter.requires_grad_(True)
 
 
-@contextlib.contextmanager
-def _failures() -> Iterator[None]:
-    import torch
-
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise ShowtellError(
-            "out of memory: use fewer timesteps_per_step, dtype bfloat16, or smaller pictures"
-        ) from error
-
-
-def _identity(ready: lessons.Prepared, shown: Pairs, editor: Editor) -> str:
-    """What must be the same for a learning to go on: settings, words, seed, pixels and weights."""
+def _identity(how: dict[str, Any], shown: Pairs, editor: Editor, fit: str) -> str:
+    """What must be the same for a learning to go on: all that was asked, the pixels, the weights, and where it runs."""
     pixels = [(p.before.pixels_sha256, p.after.pixels_sha256) for p in shown.items]
-    told = {key: value for key, value in ready.how.items() if key != "pairs"}
-    text = json.dumps([told, pixels, models.weights_hash(editor.pipe)], sort_keys=True)
+    told = {key: value for key, value in how.items() if key != "pairs"}
+    where = models.device_of(editor.pipe).type
+    text = json.dumps([told, pixels, models.weights_hash(editor.pipe), where, fit], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 class _Watch:
     """What looks on while an instruction is learned: a callback, a bar, a way to stop, and a file to go on from."""
 
-    def __init__(self, *, callback: Any, progress: bool, cancel: Any, checkpoint: Path | None, what: str) -> None:
-        self.callback, self.progress, self.checkpoint, self.what = callback, progress, checkpoint, what
+    def __init__(self, *, callback: Any, progress: bool, cancel: Any, checkpoint: Path | None) -> None:
+        self.callback, self.progress, self.checkpoint, self.what = callback, progress, checkpoint, ""
         self.cancelled = cancel.is_set if hasattr(cancel, "is_set") else cancel
 
     @contextlib.contextmanager
@@ -180,8 +206,6 @@ class _Watch:
 
         from tqdm import tqdm
 
-        if self.checkpoint is not None:
-            files.check_output(self.checkpoint, force=True)
         saved = monotonic()
         with tqdm(total=total, initial=begun, disable=not self.progress, desc="learning", leave=False) as bar:
 
@@ -211,33 +235,34 @@ class _Watch:
 def _packed(
     editor: Editor,
     shown: Pairs,
-    ready: lessons.Prepared,
-    draws: Draws,
+    lesson: visii.Lesson,
+    ids: tuple[int, ...],
     done: Progress,
+    how: dict[str, Any],
     *,
     name: str,
-    record_noise: bool,
+    noise: RecordedNoise | None,
+    notes: list[str],
 ) -> Learnt:
-    lesson, (best_step, best_loss) = ready.lesson, done.best_check
+    best_step, best_loss = done.best_check
     how = {
-        **ready.how, "steps_done": done.step, "kept_step": best_step, "kept_loss": best_loss,
+        **how, "steps_done": done.step, "kept_step": best_step, "kept_loss": best_loss,
         "checks": [[step, loss] for step, loss in done.checks],
     }  # fmt: skip
     model = LearnedFor(
         id=readable(editor.model_id), weights=models.weights_hash(editor.pipe),
         text_encoder=models.weights_hash(editor.pipe, parts=("text_encoder",)),
     )  # fmt: skip
+    thumbnails, empty = _thumbnails(shown), lesson.empty_embeds.cpu()
 
-    def packed(tokens: torch.Tensor) -> LearnedInstruction:
+    def packed(tokens: torch.Tensor, noise: RecordedNoise | None = None) -> LearnedInstruction:
         return LearnedInstruction(
             name=name, embeds=lesson.whole(tokens.to(lesson.embeds)).detach().cpu(), how=how, model=model,
-            empty_embeds=lesson.empty_embeds.cpu(), ids=ready.ids, span=lesson.span, thumbnails=_thumbnails(shown),
-            noise=_noise(lesson, draws, done) if record_noise else None,
+            empty_embeds=empty, ids=ids, span=lesson.span, thumbnails=thumbnails, noise=noise,
         )  # fmt: skip
 
-    notes = [*shown.notes(), *_ending(done, lesson.settings.steps)]
     growth = [packed(tokens) for tokens in done.snapshots]
-    return Learnt(look=packed(done.best), checks=done.checks, snapshots=growth, notes=notes)
+    return Learnt(look=packed(done.best, noise), checks=done.checks, snapshots=growth, notes=notes)
 
 
 def _ending(done: Progress, steps: int) -> list[str]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from . import conditioning, fitting, instruction, loading, models, networks, schedulers
-from .errors import ModelError, TextError
+from .errors import Cancelled, ModelError, TextError
 from .inversion import pez, visii
 from .metrics.clip import Clip
 from .objectives import edit_direction
 from .pairs import Pair, Pairs
+from .recipe import readable
 
 if TYPE_CHECKING:
     import torch
@@ -24,40 +25,64 @@ CAPTION = "caption"
 _CLIPS = {768: "openai/clip-vit-large-patch14", 1024: "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Prepared:
-    """A lesson, the 77 ``ids`` of its initial text, and ``how`` it was made, as JSON."""
+def judge(editor: Editor, settings: Any, *, init: str | None, clip: Any) -> Clip | None:
+    """The CLIP of the direction loss and of the caption; None where neither is wanted. Raises ``ModelError``."""
+    if not settings.clip_weight and init != CAPTION:
+        return None
+    if isinstance(clip, Clip):
+        return clip
+    pipe = editor.pipe
+    if clip is None and editor.model_id in loading.STARTERS:
+        clip = "starter-clip"
+    if clip is None:
+        width = pipe.text_encoder.config.hidden_size
+        if width not in _CLIPS:
+            raise ModelError(
+                f"{editor.model_id}: no CLIP is known whose text tower is {width} wide: name it with clip, or set "
+                "clip_weight to 0"
+            )
+        clip = _CLIPS[width]
+    return Clip.load(clip, device=str(models.device_of(pipe)))
 
-    lesson: visii.Lesson
-    ids: tuple[int, ...]
-    how: dict[str, Any]
+
+def plan(
+    editor: Editor, shown: Pairs, settings: Any, *, init: str | None, clip: Clip | None, seed: int, caption_steps: int
+) -> dict[str, Any]:
+    """How an instruction is to be learned, as JSON: all that decides the result but the machine."""
+    pipe = editor.pipe
+    scheduler = schedulers.fresh_scheduler(pipe.scheduler, pipe.scheduler.config)
+    how = {"method": "visii", **asdict(settings), "init": init, "seed": seed, "pairs": shown.record()}
+    if init == CAPTION:
+        how["caption_steps"] = caption_steps
+    if clip is not None:
+        how["clip"] = {"id": readable(clip.name), "weights": models.weights_hash(clip, parts=("model",))}
+    return how | {"dtype": str(models.dtype_of(pipe.unet)), "scheduler": schedulers.recorded(scheduler)}
+
+
+def caption(
+    shown: Pairs, settings: Any, *, clip: Clip, seed: int, steps: int, cancelled: Callable[[], bool] | None
+) -> pez.Caption:
+    """A caption of the first "after" picture. Raises ``Cancelled``."""
+
+    def asked(i: int, n: int, best: float) -> None:
+        if cancelled is not None and cancelled():
+            raise Cancelled(f"stopped while looking for a caption, after step {i + 1} of {n}")
+
+    after = shown.items[0].after.rgb
+    return pez.caption(after, clip=clip, num_tokens=settings.num_tokens, seed=seed, steps=steps, callback=asked)
 
 
 def prepare(
-    editor: Editor,
-    shown: Pairs,
-    settings: visii.VisualInstructionInversion,
-    *,
-    init: str | None,
-    clip: Any,
-    fit: str,
-    seed: int,
-    caption_steps: int = 3000,
-) -> Prepared:
-    """Everything that a learning needs. ``settings`` with every value filled in; the rest as in ``learning.study``."""
+    editor: Editor, shown: Pairs, settings: Any, *, words: str, clip: Clip | None, fit: str
+) -> tuple[visii.Lesson, tuple[int, ...]]:
+    """The lesson that starts from ``words`` ("": from nothing), and the 77 ids of that start.
+
+    Raises ``TextError`` for words that have no tokens or too many, ``ModelError`` for a CLIP of another width.
+    """
     import torch
 
     pipe = editor.pipe
-    wanted = bool(settings.clip_weight) or init == CAPTION
-    judge = _clip(pipe, editor.model_id, clip) if wanted else None
-    words, caption = init or "", None
-    if init == CAPTION:
-        assert judge is not None and settings.num_tokens is not None
-        caption = pez.caption(
-            shown.items[0].after.rgb, clip=judge, num_tokens=settings.num_tokens, seed=seed, steps=caption_steps
-        )
-        words = caption.text
-    ids, span = _initial(pipe, words, settings.num_tokens if not words else None)
+    ids, span = _initial(pipe, words, settings.num_tokens)
     device = models.device_of(pipe)
     embeds = models.encode_ids(pipe, torch.tensor([ids]))[0]
     empty = instruction.assemble(pipe, [instruction.Words(text="")])[0]
@@ -65,8 +90,8 @@ def prepare(
     if settings.mirror:
         taught += [_shown(pipe, pair, fit, mirror=True) for pair in shown.items]
     direction = feature = None
-    if judge is not None and settings.clip_weight:
-        direction, feature = _aim(judge, shown, device)
+    if clip is not None and settings.clip_weight:
+        direction, feature = _aim(clip, shown, device)
         feature(embeds.mean(0))  # a CLIP of another width is found out before the work
     scheduler = schedulers.fresh_scheduler(pipe.scheduler, pipe.scheduler.config)
     lesson = visii.Lesson(
@@ -74,21 +99,16 @@ def prepare(
         alphas_cumprod=scheduler.alphas_cumprod.to(device, torch.float32),
         prediction_type=scheduler.config.prediction_type, direction=direction, feature=feature,
     )  # fmt: skip
-    how = {
-        "method": "visii", **asdict(settings), "num_tokens": span[1] - span[0], "init": init, "init_words": words,
-        "seed": seed, "fit": fit, "pairs": shown.record(),
-    }  # fmt: skip
-    return Prepared(lesson=lesson, ids=tuple(ids), how=how)
+    return lesson, tuple(ids)
 
 
-def _initial(pipe: Any, words: str, tokens: int | None) -> tuple[list[int], tuple[int, int]]:
+def _initial(pipe: Any, words: str, tokens: int) -> tuple[list[int], tuple[int, int]]:
     """The 77 ids of the initial text, and the span that will be learned: all of the words, or ``tokens`` of padding."""
     if words:
         if not instruction.tokenize(pipe, words):
             raise TextError(f"{words!r} has no tokens to start from: give other words, or none")
         ids, spans = instruction.lay_out(pipe, [instruction.Words(text=words)])
     else:
-        assert tokens is not None
         filler = instruction.Words(text="nothing", ids=(pipe.tokenizer.pad_token_id,) * tokens)
         ids, spans = instruction.lay_out(pipe, [filler])
     return ids, spans[0]
@@ -113,23 +133,8 @@ def _shown(pipe: Any, pair: Pair, fit: str, *, mirror: bool = False) -> visii.Sh
     return visii.Shown(after=models.scaled(pipe, models.encode_image(pipe, after)), condition=condition)
 
 
-def _clip(pipe: Any, model_id: str, clip: Any) -> Clip:
-    if isinstance(clip, Clip):
-        return clip
-    if clip is None and model_id in loading.STARTERS:
-        clip = "starter-clip"
-    if clip is None:
-        width = pipe.text_encoder.config.hidden_size
-        if width not in _CLIPS:
-            raise ModelError(
-                f"{model_id}: no CLIP is known whose text tower is {width} wide: name it with clip, or set clip_weight to 0"
-            )
-        clip = _CLIPS[width]
-    return Clip.load(clip)
-
-
-def _aim(judge: Clip, shown: Pairs, device: Any) -> tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]:
+def _aim(clip: Clip, shown: Pairs, device: Any) -> tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]:
     """The direction of the pairs in CLIP's space, and what takes a mean token there."""
-    before = judge.image_features([pair.before.rgb for pair in shown.items])
-    after = judge.image_features([pair.after.rgb for pair in shown.items])
-    return edit_direction(before, after).to(device), lambda mean: judge.project_text(mean)
+    before = clip.image_features([pair.before.rgb for pair in shown.items])
+    after = clip.image_features([pair.after.rgb for pair in shown.items])
+    return edit_direction(before, after).to(device), clip.project_text

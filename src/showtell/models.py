@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .errors import ModelError
+from .errors import ModelError, ShowtellError
 
 if TYPE_CHECKING:
     import torch
@@ -188,6 +188,27 @@ def _safe_vae(pipe: Any) -> Iterator[Any]:
         yield vae
     finally:
         vae.to(torch.float16)
+
+
+@contextlib.contextmanager
+def memory_errors(message: str) -> Iterator[None]:
+    """Lack of memory, however torch says it, as a ``ShowtellError`` with this message."""
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise ShowtellError(message) from error
+    except RuntimeError as error:
+        if "not enough memory" in str(error) or "can't allocate memory" in str(error):
+            raise ShowtellError(message) from error
+        raise
+
+
+def offloaded(pipe: Any) -> bool:
+    """Whether weights rest on the meta device while they are not used, so that no fingerprint can be taken of them."""
+    parts = (getattr(pipe, name, None) for name in part_names(pipe))
+    return any(p.is_meta for part in parts if part is not None for p in part.parameters())
 
 
 def release(pipe: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from . import fitting, instruction, models, starts
@@ -60,6 +60,8 @@ def check_called(told: Any, looks: Mapping[str, LearnedInstruction]) -> None:
 def _names(told: Any) -> list[str]:
     if isinstance(told, Hybrid):
         told = told.parts
+    if isinstance(told, LearnedInstruction):
+        return [told.name]
     if isinstance(told, (list, tuple)):
         return [name for item in told for name in _names(item)]
     return instruction.names_in(told) if isinstance(told, str) else []
@@ -98,16 +100,23 @@ def _spelled(item: Any, looks: dict[str, LearnedInstruction]) -> str:
 
 
 def segments(
-    pipe: Any, whole: instruction.Instruction, looks: Mapping[str, LearnedInstruction], notes: list[str]
+    pipe: Any,
+    whole: instruction.Instruction,
+    looks: Mapping[str, LearnedInstruction],
+    weights: Callable[[], str],
+    notes: list[str],
 ) -> list[instruction.Segment]:
-    """Words that are too long are cut, as stock pipelines do; with learned tokens among them, that is an error."""
+    """Words that are too long are cut, as stock pipelines do; with learned tokens among them, that is an error.
+
+    ``weights`` gives the pipeline's fingerprint.
+    """
     _check_names(pipe, whole.text, looks, notes)
     if not whole.looks:
         return [fitted(pipe, whole.text, "the instruction", notes)]
     for look in dict.fromkeys(look for _, look in whole.looks):
         look.check(pipe)
-        if look.model.weights != models.weights_hash(pipe):
-            notes.append(f"<{look.name}> was learned with other weights, or in another precision ({look.model.id})")
+        if not models.offloaded(pipe) and look.model.weights != weights():
+            notes.append(f"<{look.name}> was learned with other weights, or in another precision ({look.model.id:.60})")
     found = instruction.segments(whole)
     instruction.lay_out(pipe, found)
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 
@@ -11,7 +12,16 @@ from PIL import ImageOps
 
 import showtell
 from showtell import instruction, learning, lessons, methods, models
-from showtell.errors import Cancelled, FileFormatError, ImageError, MethodError, ModelError, ShowtellError, TextError
+from showtell.errors import (
+    Cancelled,
+    FileFormatError,
+    ImageError,
+    MethodError,
+    ModelError,
+    OutputError,
+    ShowtellError,
+    TextError,
+)
 from showtell.guidance import TwoCondition
 from showtell.inversion import visii
 from showtell.inversion.draws import Draws
@@ -37,7 +47,8 @@ def pair(picture):
 
 def prepared(editor, pair, **changes):
     value, _ = methods.settle(visii.VisualInstructionInversion(), given={**QUICK, **changes}, card={})
-    return lessons.prepare(editor, Pairs.of([pair]), value, init=None, clip=None, fit="fit", seed=0)
+    clip = lessons.judge(editor, value, init=None, clip=None)
+    return lessons.prepare(editor, Pairs.of([pair]), value, words="", clip=clip, fit="fit")[0]
 
 
 def some(lesson, seed=0):
@@ -70,7 +81,7 @@ def test_the_gradient_is_that_of_all_three_branches(pair, scales, prediction_typ
     from tests.helpers import tiny
 
     editor = showtell.Editor(tiny.pipeline("instruct", prediction_type=prediction_type))
-    lesson = prepared(editor, pair, guidance_scale=scales[0], image_guidance_scale=scales[1]).lesson
+    lesson = prepared(editor, pair, guidance_scale=scales[0], image_guidance_scale=scales[1])
     t, noise = some(lesson)
     tokens = torch.nn.Parameter(lesson.tokens.clone())
     visii.mse_at(lesson, tokens, lesson.shown[0], t, noise).backward()
@@ -95,7 +106,7 @@ def test_the_gradient_is_that_of_all_three_branches(pair, scales, prediction_typ
 
 
 def test_the_constant_branches_keep_no_graph(editor, pair):
-    lesson = prepared(editor, pair, guidance_scale=7.5, image_guidance_scale=1.5).lesson
+    lesson = prepared(editor, pair, guidance_scale=7.5, image_guidance_scale=1.5)
     seen = []
 
     class Spy:
@@ -105,14 +116,14 @@ def test_the_constant_branches_keep_no_graph(editor, pair):
             return out
 
     t, noise = some(lesson)
-    with learning._frozen(editor.pipe):
+    with learning._gradients(editor.pipe):
         tokens = torch.nn.Parameter(lesson.tokens.clone())
         visii.mse_at(dataclasses.replace(lesson, network=Spy()), tokens, lesson.shown[0], t, noise)
     assert seen == [(2, True), (4, False)]
 
 
 def test_a_conditional_loss_runs_one_branch(editor, pair):
-    lesson = prepared(editor, pair, guidance_scale=1.0, image_guidance_scale=1.0).lesson
+    lesson = prepared(editor, pair, guidance_scale=1.0, image_guidance_scale=1.0)
     assert TwoCondition(guidance_scale=1.0, image_guidance_scale=1.0).branches == ("full",)
     t, noise = some(lesson)
     shown = lesson.shown[0]
@@ -186,9 +197,14 @@ def test_another_learning_is_not_gone_on_from(editor, pair, tmp_path):
     checkpoint = tmp_path / "half.safetensors"
     with pytest.raises(Cancelled, match="after step 1 of 6"):
         editor.learn([pair], checkpoint=checkpoint, cancel=lambda: True, **QUICK)
-    for changes in ({"seed": 9}, {"learning_rate": 0.01}, {"init": "make the circle red"}):
+    with pytest.raises(OutputError, match="exists already"):
+        editor.learn([pair], checkpoint=checkpoint, **QUICK)
+    for changes in ({"seed": 9}, {"learning_rate": 0.01}, {"init": "make the circle red"}, {"fit": "pad"}):
         with pytest.raises(FileFormatError, match="another learning"):
             editor.learn([pair], checkpoint=checkpoint, resume=True, **{**QUICK, **changes})
+    half = showtell.Editor(copy.deepcopy(editor.pipe).to(torch.bfloat16))
+    with pytest.raises(FileFormatError, match="another learning"):
+        half.learn([pair], checkpoint=checkpoint, resume=True, **QUICK)
     checkpoint.write_bytes(checkpoint.read_bytes()[:100])
     with pytest.raises(FileFormatError, match="start again"):
         editor.learn([pair], checkpoint=checkpoint, resume=True, **QUICK)
@@ -221,15 +237,15 @@ def test_half_precision_models_are_learned_in_float32(pair, dtype):
 
     pipe = tiny.pipeline("instruct").to(dtype)
     editor = showtell.Editor(pipe)
-    ready = prepared(editor, pair)
-    progress = Progress.of(ready.lesson.tokens)
+    lesson = prepared(editor, pair)
+    progress = Progress.of(lesson.tokens)
     draws = Draws.of(steps=6, timesteps_per_step=2, pairs=1, total=1000, seed=0)
-    with learning._frozen(pipe):
-        done = visii.learn(ready.lesson, draws, progress)
+    with learning._gradients(pipe):
+        done = visii.learn(lesson, draws, progress)
     assert done.broke_at is None and done.step == 6
     state = done._optimiser.state[done.parameter]
     assert done.parameter.dtype == state["exp_avg"].dtype == state["exp_avg_sq"].dtype == torch.float32
-    assert not torch.equal(done.tokens, ready.lesson.tokens)
+    assert not torch.equal(done.tokens, lesson.tokens)
 
 
 def test_several_pairs_of_several_sizes(editor, picture):
@@ -241,9 +257,9 @@ def test_several_pairs_of_several_sizes(editor, picture):
 
 
 def test_mirrored_pairs_are_shown_too(editor, pair):
-    lesson = prepared(editor, pair, mirror=True).lesson
+    lesson = prepared(editor, pair, mirror=True)
     assert len(lesson.shown) == 2
-    mirrored = prepared(editor, tuple(map(ImageOps.mirror, pair))).lesson
+    mirrored = prepared(editor, tuple(map(ImageOps.mirror, pair)))
     assert torch.allclose(lesson.shown[1].after, mirrored.shown[0].after, atol=1e-6)
     looks = [editor.learn([pair], mirror=mirror, **QUICK) for mirror in (False, True)]
     assert not torch.equal(looks[0].embeds, looks[1].embeds)
@@ -281,7 +297,8 @@ def test_the_same_picture_twice_teaches_nothing(editor, picture):
         ({"mse_weight": 0, "clip_weight": 0}, MethodError), ({"stepps": 3}, MethodError),
         ({"init": "circle " * 80}, TextError), ({"resume": True}, MethodError), ({"fit": "squash"}, MethodError),
         ({"clip_weight": 0.1}, ModelError), ({"check_every": 0}, MethodError), ({"mirror": "yes"}, MethodError),
-        ({"guidance_scale": 0.5}, MethodError),
+        ({"guidance_scale": 0.5}, MethodError), ({"name": "my look"}, TextError), ({"init": 5}, TextError),
+        ({"seed": 2**70}, MethodError), ({"seed": "x"}, MethodError),
     ],
 )  # fmt: skip
 def test_options_out_of_range(editor, pair, options, error):
@@ -302,8 +319,7 @@ def test_the_clip_loss_pulls_towards_the_pairs_direction(starters, picture):
     pair = (picture(), ImageOps.invert(picture()))
     options = {**QUICK, "mse_weight": 0.0, "clip_weight": 1.0, "clip_ceiling": 1.0, "steps": 20, "check_every": 20}
     options["learning_rate"] = 0.3
-    ready = prepared(editor, pair, **options)
-    lesson = ready.lesson
+    lesson = prepared(editor, pair, **options)
 
     def cosine(embeds):
         with torch.no_grad():
@@ -312,6 +328,52 @@ def test_the_clip_loss_pulls_towards_the_pairs_direction(starters, picture):
     found = learning.study(editor, [pair], **options)
     assert cosine(found.snapshots[-1].embeds) > cosine(lesson.embeds) + 0.05
     assert found.look.model.text_encoder == models.weights_hash(editor.pipe, parts=("text_encoder",))
+
+
+def test_a_caption_is_looked_for_once_and_can_be_stopped(starters, picture, tmp_path, monkeypatch):
+    from showtell.inversion import pez
+
+    editor = showtell.load("starter")
+    pair = (picture(), ImageOps.invert(picture()))
+    options = {**QUICK, "init": "caption", "caption_steps": 3, "checkpoint": tmp_path / "half.safetensors"}
+    with pytest.raises(Cancelled, match="caption"):
+        editor.learn([pair], cancel=lambda: True, **options)
+    assert not options["checkpoint"].exists()
+
+    def stop(i, n, loss):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        editor.learn([pair], callback=stop, **options)
+    monkeypatch.setattr(pez, "caption", lambda *a, **k: pytest.fail("looked for a second time"))
+    look = editor.learn([pair], resume=True, **options)
+    assert look.how["init_words"] and look.how["clip"]["id"] == "starter-clip"
+
+
+def test_the_clip_is_part_of_what_is_gone_on_from(starters, picture, tmp_path):
+    from showtell.metrics.clip import Clip
+
+    editor = showtell.load("starter")
+    pair = (picture(), ImageOps.invert(picture()))
+    options = {**QUICK, "clip_weight": 0.1, "checkpoint": tmp_path / "half.safetensors"}
+    with pytest.raises(Cancelled):
+        editor.learn([pair], cancel=lambda: True, **options)
+    other = Clip.load()
+    with torch.no_grad():
+        other.model.text_projection.weight.mul_(1.5)
+    with pytest.raises(FileFormatError, match="another learning"):
+        editor.learn([pair], clip=other, resume=True, **options)
+    editor.learn([pair], resume=True, **options)
+    other.model.requires_grad_(True)
+    editor.learn([pair], clip=other, **{**QUICK, "clip_weight": 0.1})
+    assert all(p.grad is None for p in other.model.parameters())
+
+
+def test_learning_in_whatever_mode_the_caller_is(editor, pair):
+    want = editor.learn([pair], **QUICK)
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            assert torch.equal(editor.learn([pair], **QUICK).embeds, want.embeds)
 
 
 def test_starting_from_a_caption(starters, picture):
@@ -335,4 +397,8 @@ def test_learning_through_a_controlnet(pair):
     assert found.look.how["kept_loss"] < found.checks[0][1]
     edit = editor.edit(pair[0], found.look, seed=0, num_inference_steps=2)
     plain = editor.edit(pair[0], "red", seed=0, num_inference_steps=2)
+    given, _ = methods.settle(
+        visii.VisualInstructionInversion(image_guidance_scale=1.5), given={}, card={}, kind=editor.kind
+    )
+    assert given.image_guidance_scale == 1.5
     assert edit.image.size == pair[0].size and not torch.equal(edit.latents, plain.latents)

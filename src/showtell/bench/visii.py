@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from showtell import files, learning, models, scenes
+from showtell import __version__, files, learning, models, scenes
 from showtell.errors import FileFormatError, ShowtellError
 from showtell.inversion import pez
 from showtell.learned import LearnedInstruction
@@ -95,6 +95,8 @@ class Bench:
             "weights": models.weights_hash(self.editor.pipe),
             "defaults": self.editor.card.get("defaults", {}),
             "caption_steps": self.caption_steps,
+            "dtype": str(models.dtype_of(self.editor.pipe.unet)),
+            "version": __version__,
         }
         path = self.folder / "claim.json"
         if path.exists() and json.loads(path.read_text()) != own:
@@ -115,7 +117,11 @@ class Bench:
         """What was measured: one entry for each application."""
         found = []
         for direction in over:
-            found += json.loads(self._result(row, direction, noise).read_text())["tests"]
+            path = self._result(row, direction, noise)
+            entry = json.loads(path.read_text())
+            if entry["row"] != asdict(row):
+                raise FileFormatError(f"{path}: was measured with other settings: remove it, or name another folder")
+            found += entry["tests"]
         return found
 
     def caption(self, direction: Direction) -> str:

@@ -72,6 +72,7 @@ def measure(
     """Run what is missing in ``folder`` and return every figure; the studies' sheets go into ``sheets``."""
     bench = Bench(editor, folder, say=say)
     figures: dict[str, Any] = {"counts": {**counts.__dict__, "tests": TESTS}, "machine": machine()}
+    figures["caption_steps"] = bench.caption_steps
     figures["learning"] = editor.card.get("defaults", {}).get("visii", {})
     if counts.main:
         over = directions(counts.main)
@@ -149,7 +150,15 @@ def markdown(figures: dict[str, Any]) -> str:
     if "main" in figures:
         lines += [f"### Shown against told ({counts['main']} edits, {seeds})", "", *_main(figures["main"]), ""]
     if "table" in figures:
-        lines += [f"### Table 1's layout ({counts['table']} edits, {seeds})", "", *_table(figures["table"]), ""]
+        captions = f"Captions are of ten tokens, {figures['caption_steps']} steps of PEZ (published: 3000)."
+        lines += [
+            f"### Table 1's layout ({counts['table']} edits, {seeds})",
+            "",
+            captions,
+            "",
+            *_table(figures["table"]),
+            "",
+        ]
     if "steps" in figures:
         lines += [f"### Steps ({counts['steps_edits']} edits, {seeds})", "", *_steps(figures["steps"]), ""]
     for study in figures.get("studies", {}).values():

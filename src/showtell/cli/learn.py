@@ -102,6 +102,8 @@ def learn(
     from showtell import learned_file, learning
 
     editor = showtell.load(model, device=device, dtype=dtype)
+    if not resume:  # that an unfinished learning may go was said with --force
+        lesson.kept.unlink(missing_ok=True)
     with _stoppable(lesson.kept) as stop, console.progress("learning", as_json=as_json) as tick:
         found = learning.study(
             editor, lesson.pairs, init=init, name=learned_file.name_of(out), method=lesson.method, clip=clip, fit=fit,

@@ -23,7 +23,7 @@ class Progress:
     """``parameter`` (n, d) float32 is being learned, with AdamW's two moments; ``step`` counts the steps done.
 
     ``best`` (n, d) are the tokens of the least checked loss; ``checks`` the (step, loss) of every check, and
-    ``snapshots`` the tokens at each; ``broke_at`` the step whose loss was not finite.
+    ``snapshots`` the tokens at each; ``broke_at`` the step whose loss was not finite; ``words`` what it started from.
     """
 
     parameter: torch.nn.Parameter
@@ -33,15 +33,16 @@ class Progress:
     checks: list[tuple[int, float]] = field(default_factory=list)
     snapshots: list[torch.Tensor] = field(default_factory=list)
     broke_at: int | None = None
+    words: str = ""
     _optimiser: Any = None
 
     @classmethod
-    def of(cls, tokens: torch.Tensor) -> Progress:
-        """A beginning at ``tokens`` (n, d)."""
+    def of(cls, tokens: torch.Tensor, *, words: str = "") -> Progress:
+        """A beginning at ``tokens`` (n, d), those of ``words``."""
         import torch
 
         parameter = torch.nn.Parameter(tokens.detach().float().clone())
-        return cls(parameter=parameter, best=parameter.detach().clone())
+        return cls(parameter=parameter, best=parameter.detach().clone(), words=words)
 
     @property
     def tokens(self) -> torch.Tensor:
@@ -94,7 +95,7 @@ class Progress:
             "exp_avg_sq": state.get("exp_avg_sq", zeros.clone()),
             "snapshots": torch.stack(self.snapshots),
         }
-        header = {"what": what, "step": self.step, "checks": self.checks}
+        header = {"what": what, "step": self.step, "checks": self.checks, "words": self.words}
         data = save({k: v.cpu().contiguous() for k, v in tensors.items()}, metadata={_KEY: json.dumps(header)})
         files.write_atomic(path, data, force=True)
 
@@ -114,7 +115,7 @@ class Progress:
             parameter = torch.nn.Parameter(t["tokens"].to(device))
             progress = cls(
                 parameter=parameter, best=t["best"].to(device), moments=(t["exp_avg"], t["exp_avg_sq"]),
-                step=int(header["step"]), checks=checks, snapshots=list(t["snapshots"]),
+                step=int(header["step"]), checks=checks, snapshots=list(t["snapshots"]), words=str(header["words"]),
             )  # fmt: skip
         except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise FileFormatError(

@@ -75,6 +75,8 @@ class VisualInstructionInversion:
         "check_timesteps": 16,
         "patience": 0,
     }
+    #: A ControlNet's picture is followed by plain guidance on the text: both branches see it.
+    PAPER_FOR: ClassVar[Mapping[str, Mapping[str, Any]]] = {"control": {"image_guidance_scale": 1.0}}
 
     steps: int | None = None
     timesteps_per_step: int | None = None
@@ -219,14 +221,15 @@ def learn(
     same result to the last bit. A loss or gradient that is not finite ends the learning: ``progress.broke_at`` says where.
     """
     settings = lesson.settings
-    noises = [draws.noise(shown.after.shape[1:]) for shown in lesson.shown]
+    shapes = [tuple(shown.after.shape[1:]) for shown in lesson.shown]
+    noises = {shape: draws.noise(shape) for shape in dict.fromkeys(shapes)}
     optimiser = progress.optimiser(weight_decay=settings.weight_decay)
     if not progress.checks:
         progress.checked(_check(lesson, draws, progress.tokens))
     while progress.step < settings.steps and not progress.over(settings.patience):
         pair, t = int(draws.pairs[progress.step]), draws.timesteps[progress.step]
         optimiser.param_groups[0]["lr"] = lesson.rate(progress.step)
-        loss = _step(lesson, progress, lesson.shown[pair], t, noises[pair][t].float(), optimiser)
+        loss = _step(lesson, progress, lesson.shown[pair], t, noises[shapes[pair]][t].float(), optimiser)
         if not math.isfinite(loss):
             progress.broke_at = progress.step
             break

@@ -105,7 +105,7 @@ class Clip:
         """
         import torch.nn.functional as F
 
-        weight = self.model.text_projection.weight
+        weight = self.model.text_projection.weight.detach()
         if hidden.shape[-1] != weight.shape[1]:
             raise ModelError(
                 f"{self.name}: its text encoder is {weight.shape[1]} wide and the tokens {hidden.shape[-1]}: "
