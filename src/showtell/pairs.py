@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +52,7 @@ class Pairs:
 
     @classmethod
     def of(cls, value: Any) -> Pairs:
-        """From a list of (before, after), one such pair, pictures one after another, or what :meth:`record` gave.
+        """From a list of (before, after), one such pair, or pictures one after another.
 
         A picture is whatever ``images.open_picture`` takes. Raises ``ImageError`` for no pictures, an odd number of
         them, a pair that is not two pictures, or a pair whose pictures have the same pixels: it teaches nothing.
@@ -84,7 +83,7 @@ class Pairs:
 
 def _two_by_two(value: Sequence[Any]) -> list[Any]:
     """The pairs in a list, which may also hold the pictures one after another."""
-    if any(isinstance(item, (list, tuple, Mapping)) for item in value):
+    if any(isinstance(item, (list, tuple)) for item in value):
         return list(value)
     if len(value) % 2:
         raise ImageError(f"pairs: {len(value)} pictures are an odd number: every before needs its after")
@@ -92,8 +91,6 @@ def _two_by_two(value: Sequence[Any]) -> list[Any]:
 
 
 def _pair(number: int, item: Any) -> Pair:
-    if isinstance(item, Mapping):
-        item = [_recorded(number, side, item.get(side)) for side in ("before", "after")]
     if not isinstance(item, (list, tuple)) or len(item) != 2:
         got = f"{len(item)} pictures" if isinstance(item, (list, tuple)) else type(item).__name__
         raise ImageError(f"pair {number} is not a before and an after (got {got}): {_HOW}")
@@ -102,13 +99,6 @@ def _pair(number: int, item: Any) -> Pair:
         names = " and ".join(str(p.path) for p in (before, after) if p.path) or "before and after"
         raise ImageError(f"pair {number}: {names} are the same picture, so there is nothing to learn")
     return Pair(before=before, after=after)
-
-
-def _recorded(number: int, side: str, record: Any) -> Any:
-    path = record.get("path") if isinstance(record, Mapping) else None
-    if not isinstance(path, (str, os.PathLike)):
-        raise ImageError(f"pair {number}: its {side} was a picture in memory: give the pairs again")
-    return path
 
 
 def _sides(picture: Picture) -> str:

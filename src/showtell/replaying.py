@@ -11,8 +11,9 @@ import numpy as np
 from . import images, loading, methods, models, recipe, wording
 from .editor import Editor, load
 from .edits import Edit
-from .errors import FileFormatError, ImageError, UsageError
+from .errors import FileFormatError, ImageError, MethodError, UsageError
 from .learned import LearnedInstruction
+from .pairs import Pairs
 
 
 def replay(
@@ -21,6 +22,7 @@ def replay(
     *,
     mask: Any = None,
     learned: Any = None,
+    pairs: Any = None,
     editor: Editor | None = None,
     device: str | None = None,
     dtype: Any = None,
@@ -31,22 +33,24 @@ def replay(
     On the same machine, with the same versions and number of threads, the pixels are the same; those of a picture that
     was edited in a batch, within 1/255, since it is now edited alone.
 
-    ``input``, ``mask`` and ``learned`` (one or several) stand for the files that the recipe names, where they have
-    moved. ``editor`` is used instead of loading the recipe's model; ``device`` and ``dtype`` are the recipe's unless
-    given. ``watching``: ``callback``, ``progress``, ``cancel``. The result's ``notes`` begin with whatever differs from
-    the recipe, and whether the pixels came out the same. Raises ``FileFormatError``, ``ImageError``, ``ModelError``.
+    ``input``, ``mask``, ``learned`` (one or several) and ``pairs`` (as ``Pairs.of`` takes them) stand for the files that
+    the recipe names, where they have moved. ``editor`` is used instead of loading the recipe's model; ``device`` and
+    ``dtype`` are the recipe's unless given. ``watching``: ``callback``, ``progress``, ``cancel``. The result's ``notes``
+    begin with whatever differs from the recipe, and whether the pixels came out the same. Raises ``FileFormatError``,
+    ``ImageError``, ``MethodError``, ``ModelError``.
     """
     made = recipe.read(png)
     if made.seed is None:
         raise FileFormatError(f"{png}: was made with a used generator, whose seed is not known; it cannot be replayed")
-    method = _method(made, png)
+    shown, others = _pairs(made, Path(png), pairs)
+    method = _method(made, png, shown)
     picture = images.open_picture(input if input is not None else _find(made.input, Path(png), "input"))
     if made.mask is not None and mask is None:
         mask = _find(made.mask, Path(png), "mask")
     if editor is None:
         editor = load(made.model.id, device=device or _device(made), dtype=dtype or made.model.dtype)
     looks, strange = _learned(made, Path(png), learned)
-    differs = [*_differences(made, editor, picture, mask), *strange, *_other_pairs(made, method)]
+    differs = [*_differences(made, editor, picture, mask), *strange, *others]
     edit = editor.edit(
         picture,
         list(made.instructions) or None,
@@ -65,9 +69,10 @@ def replay(
     return edit
 
 
-def _method(made: recipe.Recipe, png: str | os.PathLike[str]) -> Any:
-    """The method with the recipe's hyper-parameters: all of them, and nothing else."""
-    method, origin = methods.settle(methods.resolve(made.method.name), given=made.method.parameters, card={})
+def _method(made: recipe.Recipe, png: str | os.PathLike[str], shown: Pairs | None) -> Any:
+    """The method with the recipe's hyper-parameters: all of them, and nothing else. ``shown`` are its pairs, if any."""
+    given = {**made.method.parameters, **({} if shown is None else {"pairs": shown})}
+    method, origin = methods.settle(methods.resolve(made.method.name), given=given, card={})
     missing = [name for name, source in origin.items() if source != "given" and name != "scheduler"]
     if missing:
         raise FileFormatError(f"{png}: its recipe is damaged (method.parameters: {', '.join(missing)} is missing)")
@@ -76,13 +81,12 @@ def _method(made: recipe.Recipe, png: str | os.PathLike[str]) -> Any:
 
 def _find(record: recipe.FileRecord, png: Path, what: str) -> Path:
     """The file of a recipe: where it was, else beside the PNG."""
+    how = "--before and --after (pairs=...)" if what in ("before", "after") else f"--{what} ({what}=...)"
     if record.path is None:
-        raise ImageError(f"{png}: its {what} was a picture in memory: give it with --{what} ({what}=...)")
+        raise ImageError(f"{png}: its {what} was a picture in memory: give it with {how}")
     if (place := _place(record.path, png)) is not None:
         return place
-    raise ImageError(
-        f"{record.path:.100}: the {what} of {png} is not there any more: give it with --{what} ({what}=...)"
-    )
+    raise ImageError(f"{record.path:.100}: the {what} of {png} is not there any more: give it with {how}")
 
 
 def _place(path: str, png: Path) -> Path | None:
@@ -122,17 +126,23 @@ def _read(part: recipe.PartRecord, png: Path, spare: list[LearnedInstruction]) -
     )
 
 
-def _other_pairs(made: recipe.Recipe, method: Any) -> list[str]:
-    """Pictures of a shown pair whose pixels are not those that were used."""
-    pairs = getattr(method, "pairs", None)
-    if pairs is None:
-        return []
-    before, now = made.method.parameters["pairs"], pairs.record()
-    return [
-        f"{new[side]['path']}: is not the picture that was shown (its pixels differ)"
-        for old, new in zip(before, now, strict=True)
-        for side in ("before", "after")
-        if old[side]["pixels_sha256"] != new[side]["pixels_sha256"]
+def _pairs(made: recipe.Recipe, png: Path, given: Any) -> tuple[Pairs | None, list[str]]:
+    """The pairs that the method was shown, if it was, and which of their pictures are not those that were used."""
+    recorded = recipe.shown_pairs(made, name=str(png))
+    if recorded is None:
+        if given is not None:
+            raise MethodError(f"{png}: its method, {made.method.name!r:.40}, was shown no pair: leave pairs out")
+        return None, []
+    if given is None:
+        given = [(_find(pair.before, png, "before"), _find(pair.after, png, "after")) for pair in recorded]
+    shown = Pairs.of(given)
+    if len(shown) != len(recorded):
+        raise ImageError(f"{png}: was shown {len(recorded)} pairs, and {len(shown)} were given")
+    return shown, [
+        f"{new.path or f'the {side} of the pair'}: is not the picture that was shown (its pixels differ)"
+        for old, pair in zip(recorded, shown.items, strict=True)
+        for side, was, new in (("before", old.before, pair.before), ("after", old.after, pair.after))
+        if was.pixels_sha256 != new.pixels_sha256
     ]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import diffusers
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import torch
 
 import showtell
 from showtell import fitting, instruction, methods, models, networks, recipe, sampling, schedule, schedulers, starts
-from showtell.errors import ImageError, MethodError, ModelError
+from showtell.errors import FileFormatError, ImageError, MethodError, ModelError
 from showtell.methods import Grid
 from tests.helpers import tiny
 
@@ -219,3 +221,62 @@ def test_a_folder_of_an_inpainting_model_edits_and_replays(picture, tmp_path):
     assert [recorded[0][side]["path"] for side in ("before", "after")] == [str(name) for name in names[:2]]
     again = showtell.replay(tmp_path / "out.png")
     assert np.array_equal(np.asarray(again.image), np.asarray(edit.image))
+
+
+@pytest.fixture
+def shown(picture, tmp_path):
+    """(editor, edit, its file) of a pair that lies in a folder of its own."""
+    editor = showtell.Editor(tiny.pipeline("base"))
+    (tmp_path / "pair").mkdir()
+    pair = tmp_path / "pair" / "a.png", tmp_path / "pair" / "b.png"
+    for seed, path in enumerate([*pair, tmp_path / "new.png"]):
+        picture(seed=seed).save(path)
+    edit = editor.edit(tmp_path / "new.png", pairs=[pair], method="grid", seed=0, num_inference_steps=1)
+    return editor, edit, edit.save(tmp_path / "out.png")
+
+
+def test_a_pair_that_moved_is_found_beside_the_edit_or_where_one_says(shown, tmp_path):
+    editor, edit, out = shown
+    before, after = ((tmp_path / "pair" / name).rename(tmp_path / name) for name in ("a.png", "b.png"))
+    assert showtell.replay(out, editor=editor).image.tobytes() == edit.image.tobytes()
+    after = after.rename(tmp_path / "elsewhere.png")
+    with pytest.raises(ImageError, match=r"b.png: the after of .*out.png is not there any more: give it with --before"):
+        showtell.replay(out, editor=editor)
+    again = showtell.replay(out, editor=editor, pairs=[(before, after)])
+    assert again.image.tobytes() == edit.image.tobytes() and not any("shown" in note for note in again.notes)
+    after.rename(tmp_path / "b.png")
+    notes = showtell.replay(out, editor=editor, pairs=[(tmp_path / "b.png", before)]).notes
+    assert [note.split(": ")[1] for note in notes if "shown" in note] == [
+        "is not the picture that was shown (its pixels differ)"
+    ] * 2
+
+
+def test_a_pair_in_memory_must_be_given_again(picture, tmp_path):
+    editor = showtell.Editor(tiny.pipeline("base"))
+    pair = (picture(), picture(seed=1))
+    picture(seed=2).save(tmp_path / "new.png")
+    edit = editor.edit(tmp_path / "new.png", pairs=[pair], method="grid", seed=0, num_inference_steps=1)
+    out = edit.save(tmp_path / "out.png")
+    with pytest.raises(ImageError, match=r"before was a picture in memory: give it with --before and --after"):
+        showtell.replay(out, editor=editor)
+    assert showtell.replay(out, editor=editor, pairs=pair).image.tobytes() == edit.image.tobytes()
+    with pytest.raises(ImageError, match="was shown 1 pairs, and 2 were given"):
+        showtell.replay(out, editor=editor, pairs=[pair, (pair[1], pair[0])])
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        ["pair/a.png", "pair/b.png"], [["pair/a.png", "pair/b.png"]], [{"before": {"path": "pair/a.png"}}], [3], 3, {}, [],
+        [{"before": {"path": "pair/a.png"}, "after": {"path": "pair/b.png"}}], "pair", None,
+    ],
+)  # fmt: skip
+def test_a_recipe_whose_pairs_are_no_files(shown, tmp_path, pairs):
+    from tests.core.test_recipes import with_chunk
+
+    editor, edit, _ = shown
+    data = edit.recipe.to_dict()
+    data["method"]["parameters"]["pairs"] = pairs
+    bad = with_chunk(tmp_path / "bad.png", json.dumps(data))
+    with pytest.raises(FileFormatError, match="bad.png: its recipe is damaged .*pairs"):
+        showtell.replay(bad, editor=editor)

@@ -96,7 +96,9 @@ def with_chunk(path, text):
     ("text", "words"),
     [
         ("{", "damaged"), ("[]", "no format number"), ('{"format": 99}', "update showtell"),
-        ('{"format": 1}', "damaged"), ('{"format": "one"}', "no format number"), ("[" * 100_000, "damaged"),
+        ('{"format": 1}', "damaged"), ('{"format": "one"}', "no format number"),
+        ('{"format": -3}', "no format number"), ('{"format": true}', "no format number"),
+        ("[" * 100_000, "damaged"),
     ],
 )  # fmt: skip
 def test_damaged_recipes(tmp_path, text, words):
@@ -110,6 +112,20 @@ def test_wrong_types_in_a_recipe_are_named(saved, tmp_path):
     for key, value in (("seed", "five"), ("size", [1]), ("method", {"name": "ip2p"}), ("instructions", 3)):
         with pytest.raises(FileFormatError, match=f"damaged.*{key}"):
             recipe.read(with_chunk(tmp_path / "b.png", json.dumps({**data, key: value})))
+
+
+@pytest.mark.parametrize("parts", [[], [{"sha256": "x", "weight": 11}], [{"sha256": "x", "weight": float("nan")}]])
+def test_a_learned_instruction_in_a_recipe_has_parts_of_some_weight(saved, tmp_path, parts):
+    data = {**recipe.read(saved[2]).to_dict(), "learned": [{"name": "night", "parts": parts}]}
+    with pytest.raises(FileFormatError, match=r"b.png: its recipe is damaged \(learned.0.parts: "):
+        showtell.replay(with_chunk(tmp_path / "b.png", json.dumps(data)), saved[1], editor=saved[0])
+
+
+def test_pairs_that_no_method_was_shown(saved, picture):
+    from showtell.errors import MethodError
+
+    with pytest.raises(MethodError, match="out.png: its method, 'ip2p', was shown no pair"):
+        showtell.replay(saved[2], editor=saved[0], pairs=[(picture(), picture(seed=1))])
 
 
 def test_a_recipe_sets_hyper_parameters_and_nothing_else(saved, tmp_path):

@@ -23,6 +23,8 @@ def replay(
     learned: Annotated[
         list[Path] | None, typer.Option("--learned", help="A learned file, if it has moved; may be repeated.")
     ] = None,
+    before: Annotated[Path | None, typer.Option("--before", help="For method grid: the pair, if it has moved.")] = None,
+    after: Annotated[Path | None, typer.Option("--after", help="For method grid: the pair, if it has moved.")] = None,
     device: Annotated[
         Literal["auto", "cpu", "cuda", "mps"] | None, typer.Option("--device", help="By default the recipe's.")
     ] = None,
@@ -41,11 +43,13 @@ def replay(
     from showtell.replaying import replay as again
 
     edits.check_picture_path(out, force=force)
-    edits.check_picture_path(out, size=recipe.read(edited).size, force=force)
+    made = recipe.read(edited)
+    edits.check_picture_path(out, size=made.size, force=force)
+    pairs = None if before is None and after is None else asked.pairs(made.method.name, before, after)
     looks = asked.learned_files(learned or [])
     with console.progress("editing", as_json=as_json) as tick:
         result = again(
-            edited, picture, mask=mask, learned=looks, device=device, dtype=dtype,
+            edited, picture, mask=mask, learned=looks, pairs=pairs, device=device, dtype=dtype,
             callback=lambda i, n, _: tick(i + 1, n),
         )  # fmt: skip
     result.save(out, force=force)
