@@ -131,18 +131,11 @@ class Watch:
 @contextlib.contextmanager
 def _failures() -> Iterator[None]:
     """What torch and the schedulers raise while running, as errors with one line."""
-    import torch
-
     try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise ShowtellError(_TOO_MUCH) from error
+        with models.memory_errors(_TOO_MUCH):
+            yield
     except NotImplementedError as error:
         raise MethodError(f"this scheduler cannot be used with this model ({error})") from error
-    except RuntimeError as error:
-        if "not enough memory" in str(error) or "can't allocate memory" in str(error):
-            raise ShowtellError(_TOO_MUCH) from error
-        raise
 
 
 def _recorded_start(batch: list[jobs.Job], steps: SchedulerStep) -> Any:
