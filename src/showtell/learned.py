@@ -163,7 +163,9 @@ class LearnedInstruction:
     __rmul__ = __mul__
 
     def __truediv__(self, divisor: Any) -> LearnedInstruction:
-        return self * (1 / divisor) if isinstance(divisor, numbers.Real) else NotImplemented
+        if not isinstance(divisor, numbers.Real):
+            return NotImplemented
+        return self * (1 / divisor if divisor else math.inf)  # out of range, which the error says
 
     def __add__(self, other: Any) -> Any:
         if isinstance(other, LearnedInstruction):

@@ -157,6 +157,8 @@ def test_only_looks_of_one_span_and_one_text_encoder_are_mixed(pipe):
 def test_strengths_out_of_range(pipe, strength):
     with pytest.raises(MethodError, match="strength .* out of range: it must be between -10 and 10"):
         made(pipe) * strength
+    with pytest.raises(MethodError, match="out of range"):
+        made(pipe) / 0
     with pytest.raises(MethodError, match="strength 25 is out of range"):
         made(pipe) * 5 * 5  # a recipe holds the product, and a replay must be able to make it
     with pytest.raises(MethodError, match="out of range"):
