@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 import showtell
+from showtell.cli import console
 
 
 def test_scenes_writes_pictures_masks_and_words(cli):
@@ -172,3 +173,39 @@ def test_a_bar_is_shown_on_a_terminal_only(folder, starters):
     assert done.returncode == 0 and "drawing" in os.read(master, 100_000).decode()
     os.close(master)
     assert subprocess.run(args, capture_output=True).stderr == b""
+
+
+NASTY = "a\x1b[31mb\x9b2J\u202ec\x7fd\x07"
+
+
+def test_what_a_terminal_would_obey_is_written_out(capsys):
+    console.finish({}, f"{NASTY}\nmore", as_json=False, notes=[f"{NASTY}\nshowtell: all is well"])
+    told = capsys.readouterr()
+    assert told.out.splitlines() == [r"a\x1b[31mb\x9b2J\u202ec\x7fd\x07", "more"] and len(told.err.splitlines()) == 1
+    assert console.printable(told.out.replace("\n", "")).isprintable() and r"\x1b[31m" in told.err
+    console.finish({"name": NASTY}, "", as_json=True)
+    told = capsys.readouterr().out
+    assert told.rstrip("\n").isprintable() and json.loads(told)["name"] == NASTY
+    assert [len(line) for line in console.table(["x"], [["a\nb\x1b"]]).splitlines()] == [1, 8]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "naïve café", "日本語　全角", "مىخواهم نمی\u200cخواهم", "👩\u200d👧", "a\u00a0b", "12 °C – “x”"]
+)
+def test_letters_of_any_script_stay(text, capsys):
+    assert console.printable(text) == text
+    console.finish({"text": text}, "", as_json=True)
+    assert text in capsys.readouterr().out
+
+
+def test_an_error_with_text_from_a_file_is_not_obeyed(cli, folder):
+    from safetensors.torch import save
+
+    model = {"id": "", "text_encoder": "", "weights": ""}
+    header = {"kind": "learned instruction", "format": 1, "span": [1, 5], "model": model}
+    header["versions"] = {"\x1b[2J" + "x" * 5000: 3}
+    (folder / "bad.safetensors").write_bytes(save({}, metadata={"showtell": json.dumps(header)}))
+    result = cli("edit", "house.png", "-o", "out.png", "--learned", "bad.safetensors")
+    result.refused(r"bad.safetensors: its header is damaged (versions.\x1b[2Jxxx")
+    assert "\x1b" not in result.err and len(result.err) < 600
+    cli("edit", "\x1b[2Jnone.png", "red", "-o", "out.png").refused(r"\x1b[2Jnone.png")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import weakref
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,9 @@ def test_a_folder_without_any(folder, cli, unchanged):
     "how",
     [
         {"steps_done": "many", "kept_loss": [1], "pairs": 7, "init_words": {"a": 1}},
+        {"steps_done": 10**400, "kept_loss": 10**400, "kept_step": -1, "pairs": {"a": 1}, "init_words": ["red"]},
+        {"steps_done": 2.5, "kept_loss": -math.inf, "mixed": "\x1b[2J"},
+        {"steps_done": None, "kept_loss": True},
         {"steps_done": True, "kept_loss": math.nan, "init_words": "\x1b[31mred\nand\u202e more " + "x" * 500},
     ],
 )
@@ -90,7 +94,34 @@ def test_what_a_file_says_of_itself_is_not_trusted(how, folder, cli):
     result = cli("models", "looks", ".", "-o", "sheet.png")
     assert result.code == 0, result.err
     assert "\x1b" not in result.out and "\u202e" not in result.out and len(result.out.splitlines()) == 3
-    assert cli("models", "looks", ".", "--json").json["looks"][0]["steps_done"] is None
+    row = cli("models", "looks", ".", "--json").json["looks"][0]
+    assert row["steps_done"] is row["kept_step"] is row["kept_loss"] is row["pairs"] is None and not row["mixed"]
+
+
+def test_names_of_files_are_not_obeyed(folder, cli):
+    made().save("\x1b[31mred.safetensors")
+    Path("\x1b[32m\x9b5m\ngreen.safetensors").write_bytes(b"")
+    result = cli("models", "looks", ".", "-o", "sheet.png")
+    assert result.code == 0 and len(result.out.splitlines()) == 3 and len(result.err.splitlines()) == 1
+    told = cli("models", "looks", ".", "--json")
+    for text in (result.out, result.err, told.out):
+        assert "\x1b" not in text and "\x9b" not in text
+    assert told.json["looks"][0]["file"] == "\x1b[31mred.safetensors"
+    assert told.json["others"][0]["file"] == "\x1b[32m\x9b5m\ngreen.safetensors"
+
+
+def test_one_file_is_held_at_a_time(shelf, cli, monkeypatch):
+    alive, load = weakref.WeakSet(), LearnedInstruction.load
+
+    def watched(path):
+        assert len(alive) <= 1
+        alive.add(look := load(path))
+        return look
+
+    monkeypatch.setattr(LearnedInstruction, "load", staticmethod(watched))
+    for name in ("third", "fourth"):
+        made().save(shelf / f"{name}.safetensors")
+    assert cli("models", "looks", "shelf", "-o", "sheet.png").code == 0
 
 
 WRONG = {

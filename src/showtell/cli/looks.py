@@ -36,20 +36,24 @@ def looks(
 
     from showtell.learned import LearnedInstruction
 
-    found: list[tuple[Path, LearnedInstruction]] = []
+    rows: list[dict[str, Any]] = []
     others: list[dict[str, str]] = []
+    cards: list[Card] = []
     for path in paths:
         try:
-            found.append((path, LearnedInstruction.load(path)))
+            look = LearnedInstruction.load(path)
         except ShowtellError as error:
             others.append({"file": path.name, "reason": _reason(path, error)})
-    rows = [_described(path, look) for path, look in found]
+            continue
+        # Only this is kept: with its noises, a file may take half a gigabyte.
+        rows.append(_described(path, look))
+        cards.append(_card(look, rows[-1]))
     notes = [f"{other['file']}: {other['reason']}" for other in others]
-    if out is not None and not found:
+    if out is not None and not rows:
         notes.append(f"{out} was not written: there is nothing to show")
         out = None
     if out is not None:
-        _write_sheet(out, folder, [(look, row) for (_, look), row in zip(found, rows, strict=True)], force=force)
+        _write_sheet(out, folder, cards, force=force)
     result = {"folder": str(folder), "looks": rows, "others": others, "written": None if out is None else str(out)}
     console.finish(result, _text(folder, rows, out), as_json=as_json, notes=notes)
 
@@ -86,21 +90,25 @@ def _described(path: Path, look: LearnedInstruction) -> dict[str, Any]:
     how, pairs = look.how, look.how.get("pairs")
     return {
         "file": path.name, "name": look.name, "tokens": len(look.token_ids), "model": _plain(look.model.id),
-        "init": _plain(how.get("init_words")), "steps_done": _number(how.get("steps_done")),
-        "kept_step": _number(how.get("kept_step")), "kept_loss": _number(how.get("kept_loss")),
+        "init": _plain(how.get("init_words")), "steps_done": _count(how.get("steps_done")),
+        "kept_step": _count(how.get("kept_step")), "kept_loss": _number(how.get("kept_loss")),
         "pairs": len(pairs) if isinstance(pairs, list) else None, "noise": look.noise is not None,
-        "bytes": path.stat().st_size, "mixed": look.how.get("mixed") is not None, "sha256": look.sha256,
+        "bytes": path.stat().st_size, "mixed": isinstance(how.get("mixed"), list), "sha256": look.sha256,
     }  # fmt: skip
 
 
 def _plain(value: Any) -> str:
-    """A file's own text on one line, without what a terminal would obey."""
-    text = "".join(c if c.isprintable() else " " for c in value) if isinstance(value, str) else ""
-    return " ".join(text.split())[:80]
+    """A file's own text on one short line; nothing, if it is no text."""
+    return console.one_line(value[:80]) if isinstance(value, str) else ""
 
 
-def _number(value: Any) -> int | float | None:
-    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+def _count(value: Any) -> int | None:
+    return value if type(value) is int and 0 <= value < 2**53 else None
+
+
+def _number(value: Any) -> float | None:
+    """A number that a float can hold: a file may also say 1e400, NaN or ten to the thousandth."""
+    return float(value) if type(value) in (int, float) and abs(value) < 2**53 else None
 
 
 def _text(folder: Path, rows: list[dict[str, Any]], out: Path | None) -> str:
@@ -125,13 +133,11 @@ def _size(count: int) -> str:
     return f"{count / 2**20:.1f} MiB" if count >= 2**20 else f"{count / 2**10:.0f} KiB"
 
 
-def _write_sheet(
-    path: Path, folder: Path, shown: list[tuple[LearnedInstruction, dict[str, Any]]], *, force: bool
-) -> None:
+def _write_sheet(path: Path, folder: Path, cards: list[Card], *, force: bool) -> None:
     from showtell import files
     from showtell.cli import outputs, sheet
 
-    page = sheet.draw("Learned instructions", [_card(*item) for item in shown], subtitle=str(folder), columns=4)
+    page = sheet.draw("Learned instructions", cards, subtitle=str(folder), columns=4)
     files.write_atomic(path, outputs.png(page), force=force)
 
 

@@ -63,7 +63,9 @@ def _run(args: list[str]) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"showtell: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201
+    from showtell.cli import console
+
+    print(f"showtell: {console.one_line(message)}", file=sys.stderr)  # noqa: T201
     return code
 
 
