@@ -15,8 +15,14 @@ from .errors import Cancelled, MethodError, ShowtellError
 from .schedule import SchedulerStep
 
 if TYPE_CHECKING:
+    import torch
+
     from .types import StepCallback
 
+_NO_PICTURE = (
+    "the result is not finite: a learned instruction of extreme strength, or numbers too large for float16 (use dtype "
+    "float32 or bfloat16)"
+)
 _TOO_MUCH = "out of memory: use sequential=True, a smaller batch_size, or dtype float16"
 
 
@@ -29,10 +35,11 @@ def run(
     origin: dict[str, str],
     sequential: bool,
     watch: Watch,
-) -> list[Edit]:
+) -> list[Edit | ShowtellError]:
     """Edit the pictures of a batch with a method whose values are all filled in; ``origin`` says where each came from.
 
-    Raises ``MethodError``, ``Cancelled``, or ``ShowtellError`` for lack of memory.
+    A picture whose latents or pixels are not finite gets a ``ShowtellError`` instead of an edit. Raises ``MethodError``,
+    ``Cancelled``, or ``ShowtellError`` for lack of memory.
     """
     import torch
 
@@ -61,15 +68,26 @@ def run(
                 latents = sampling.sample(
                     denoise, plan.start, plan.schedule, steps.step, blend=plan.blend, observe=observe
                 )
-            pixels = plan.picture(models.decode(pipe, latents))
+            whole = _finite(latents)
+            pixels = plan.picture(models.decode(pipe, torch.where(whole[:, None, None, None], latents, 0)))
+            whole = whole & _finite(pixels)
+            pixels = torch.where(whole[:, None, None, None], pixels, -1)
             flags = models.flagged(pipe, pixels)
         finally:
             models.release(pipe)
     record = {"method": _method_record(method, origin), "scheduler": config, "sequential": sequential}
     machine = {"threads": torch.get_num_threads(), "batch": len(batch), "versions": recipe.versions()}
     shared = {**record, **machine, "model": _model_record(pipe, model_id)}
-    pictures = zip(batch, fitting.to_images(pixels), latents.cpu(), flags, strict=True)
-    return [_finish(job, result, z, hidden, shared) for job, result, z, hidden in pictures]
+    pictures = zip(batch, fitting.to_images(pixels), latents.cpu(), flags, whole.tolist(), strict=True)
+    return [
+        _finish(job, result, z, hidden, shared) if good else ShowtellError(_NO_PICTURE)
+        for job, result, z, hidden, good in pictures
+    ]
+
+
+def _finite(values: torch.Tensor) -> torch.Tensor:
+    """Of each sample, whether it is finite: (B, ...) to (B,), bool."""
+    return values.flatten(1).isfinite().all(dim=1)
 
 
 def _context(pipe: Any, batch: list[jobs.Job], steps: SchedulerStep) -> methods.Context:

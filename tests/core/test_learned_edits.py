@@ -78,6 +78,29 @@ def test_a_look_of_another_model_fails_for_its_own_picture(editor, picture):
     assert isinstance(results[0], showtell.Edit) and isinstance(results[1], ModelError)
 
 
+@pytest.mark.parametrize("size", [1e30, float("nan")])
+def test_a_result_that_is_not_finite_is_an_error_of_its_own_picture(editor, picture, size):
+    look = made(editor.pipe)
+    wild = dataclasses.replace(made(editor.pipe, "wild"), embeds=look.embeds * size)
+    results = editor.edit([picture(), picture(seed=1), picture(seed=2)], [look, wild, look], seed=0, **STEPS)
+    assert [type(result) for result in results] == [showtell.Edit, showtell.errors.ShowtellError, showtell.Edit]
+    assert "not finite" in str(results[1]) and "extreme strength" in str(results[1]) and "\n" not in str(results[1])
+    for i in (0, 2):
+        alone = editor.edit(picture(seed=i), look, seed=0, **STEPS)
+        assert torch.allclose(results[i].latents, alone.latents, atol=1e-4, rtol=0)
+    with pytest.raises(showtell.errors.ShowtellError, match="not finite"):
+        editor.edit(picture(), wild, seed=0, **STEPS)
+
+
+def test_pixels_that_overflow_are_an_error_and_no_black_picture(editor, picture):
+    """The autoencoder of Stable Diffusion 1.x does this in float16."""
+    look = made(editor.pipe)
+    with torch.no_grad():
+        editor.pipe.vae.decoder.conv_out.bias.fill_(float("inf"))
+    with pytest.raises(showtell.errors.ShowtellError, match="not finite.*float16"):
+        editor.edit(picture(), look, seed=0, **STEPS)
+
+
 # --- making an edit again -----------------------------------------------------------------------------------------
 
 
