@@ -180,7 +180,7 @@ def assembled(pipe, told, given=None):
     (request,) = jobs.requests(
         Image.new("RGB", (32, 32)), told, negative_prompt=None, mask=None, seed=0, generator=None, learned=given
     )
-    job = jobs.prepare(request, pipe, fit="fit")
+    job = jobs.prepare(request, pipe, lambda: models.weights_hash(pipe), fit="fit")
     return (*instruction.assemble(pipe, job.segments), job)
 
 
@@ -253,7 +253,7 @@ def test_a_strength_that_is_no_number(pipe, strength):
 
 def test_unknown_names(editor, pipe, picture):
     with pytest.raises(TextError, match="<evening> names no learned instruction: there is <night>"):
-        editor.edit(picture(), "<evening> red", learned=made(pipe))
+        editor.edit(picture(), "<evening> red <night>", learned=made(pipe))
     with pytest.warns(showtell.errors.ShowtellWarning, match="<evening> was read as plain words"):
         editor.edit(picture(), "<evening> red", seed=0, num_inference_steps=1)
 
