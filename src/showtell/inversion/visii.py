@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .progress import Progress
 
 SCHEDULES = ("constant", "cosine")
-_MOST, _LARGEST = 100_000, 1e4
+_MOST, _LARGEST = 100_000, 1e30  # beyond, float32 itself overflows
 _WHOLE = {
     "steps": (1, _MOST), "timesteps_per_step": (1, 256), "num_tokens": (1, 75), "check_every": (1, _MOST),
     "check_timesteps": (1, 1000), "patience": (0, _MOST),
