@@ -87,7 +87,7 @@ def small_things(bench: Bench, *, edits: int = 3) -> Study:
     return Study(title="Shown on a thing of usual size, and on a very small one", rows=rows, cards=cards)
 
 
-def choice_of_pair(bench: Bench, *, edits: int = 2) -> Study:
+def choice_of_pair(bench: Bench, *, edits: int = 1) -> Study:
     """Figure 10c: each of four pairs of the same edit alone, on the same scenes; how much the pair matters."""
     rows, cards = [], []
     for number, action in zip(range(edits), itertools.cycle(("replace", "remove", "add")), strict=False):
