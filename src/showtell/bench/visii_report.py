@@ -43,7 +43,8 @@ TABLE = (
     *(Row(name=f"caption-both-{n}", start="caption", pairs=n, settings=BOTH) for n in (1, 2, 3, 4)),
 )
 """VISII's Table 1, in its order (its row of one pair with both losses from the caption stands there twice)."""
-NOTHING = (LOOK, Row(name="look-4", start="none", pairs=4))
+LOOK4 = Row(name="look-4", start="none", pairs=4)
+NOTHING = (LOOK, LOOK4)
 """Rows that the paper does not have: from nothing, as the card says, with one pair and with four."""
 
 
@@ -59,13 +60,14 @@ class Counts:
     """How many directions each part takes; ``steps`` the numbers of steps that are compared."""
 
     main: int = 50
+    four: int = 20
     table: int = 50
     steps_edits: int = 50
     steps: tuple[int, ...] = STEPS
     studies: bool = True
 
 
-QUICK = Counts(main=2, table=1, steps_edits=1, steps=(25, 50), studies=False)
+QUICK = Counts(main=2, four=1, table=1, steps_edits=1, steps=(25, 50), studies=False)
 
 
 def measure(
@@ -83,6 +85,13 @@ def measure(
         found: dict[str, Any] = {row.name: _summary(bench, row, over) for row in (TOLD, LOOK)}
         learned, told = found["look"]["success"], found["told"]["success"]
         figures["main"] = {**found, "ratio": round(learned / told, 3) if told else None}
+    if counts.four:
+        over = directions(counts.four)
+        say(f"learned from four pairs: {len(over)} edits")
+        bench.run([TOLD, *NOTHING], over)
+        found = {row.name: _summary(bench, row, over) for row in (TOLD, *NOTHING)}
+        learned, told = found["look-4"]["success"], found["told"]["success"]
+        figures["four"] = {**found, "ratio": round(learned / told, 3) if told else None}
     if counts.table:
         over = directions(counts.table)
         say(f"Table 1: {len(TABLE)} rows and {len(NOTHING)} more, {len(over)} edits")
@@ -154,6 +163,8 @@ def markdown(figures: dict[str, Any]) -> str:
     lines = [f"<!-- made by `showtell bench visii` on {figures['machine']}; do not edit -->", ""]
     if "main" in figures:
         lines += [f"### Shown against told ({counts['main']} edits, {seeds})", "", *_main(figures["main"]), ""]
+    if "four" in figures:
+        lines += [f"### Four pairs instead of one ({counts['four']} of these edits)", "", *_four(figures["four"]), ""]
     if "table" in figures:
         captions = f"Captions are of ten tokens, {figures['caption_steps']} steps of PEZ (published: 3000)."
         lines += [
@@ -198,6 +209,15 @@ def _main(main: dict[str, Any]) -> list[str]:
     ]
     ratio = f"A learned edit succeeds {main['ratio']} times as often as the same edit told in words (aim: 0.9)."
     return [*map(_row, rows), "", ratio, "", *map(_row, kinds)]
+
+
+def _four(four: dict[str, Any]) -> list[str]:
+    names = {"told": "told in words", "look": "learned from one pair", "look-4": "learned from four pairs"}
+    rows = [("", "success", "right inside", "applications"), ("---",) * 4]
+    rows += [
+        (name, _share(four[key]), f"{four[key]['inside']:.1%}", str(four[key]["count"])) for key, name in names.items()
+    ]
+    return [*map(_row, rows), "", f"From four pairs a learned edit succeeds {four['ratio']} times as often as told."]
 
 
 def _table(table: dict[str, Any]) -> list[str]:

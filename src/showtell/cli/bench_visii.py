@@ -24,6 +24,9 @@ def visii(
     edits: Annotated[
         int, typer.Option("--edits", min=0, help="Edits that are learned and told; 0 leaves this out.")
     ] = 50,
+    four_edits: Annotated[
+        int, typer.Option("--four-edits", min=0, help="Edits that are learned from four pairs, too; 0 leaves this out.")
+    ] = 20,
     table_edits: Annotated[int, typer.Option("--table-edits", min=0, help="Edits of Table 1; 0 leaves it out.")] = 50,
     steps_edits: Annotated[
         int, typer.Option("--steps-edits", min=0, help="Edits for each number of steps; 0 leaves this out.")
@@ -40,7 +43,7 @@ def visii(
 ) -> None:
     """Learn held-out edits from pairs, repeat them on other scenes, and measure against the truth.
 
-    Three parts: learned against told; the rows of VISII's Table 1; numbers of steps. Whatever is learned and measured is
+    Learned against told; one pair against four; the rows of VISII's Table 1; numbers of steps; other analyses. Whatever is learned and measured is
     kept in OUT/work at once, so the same command goes on where an interrupted one stopped. The cases are those of the
     held-out seeds 50000, 50001, ... so that the same command gives the same figures.
     """
@@ -53,7 +56,7 @@ def visii(
     counts = (
         report.QUICK
         if quick
-        else report.Counts(main=edits, table=table_edits, steps_edits=steps_edits, studies=studies)
+        else report.Counts(main=edits, four=four_edits, table=table_edits, steps_edits=steps_edits, studies=studies)
     )
 
     def say(line: str) -> None:
