@@ -43,9 +43,9 @@ def visii(
 ) -> None:
     """Learn held-out edits from pairs, repeat them on other scenes, and measure against the truth.
 
-    Learned against told; one pair against four; the rows of VISII's Table 1; numbers of steps; other analyses. Whatever is learned and measured is
-    kept in OUT/work at once, so the same command goes on where an interrupted one stopped. The cases are those of the
-    held-out seeds 50000, 50001, ... so that the same command gives the same figures.
+    Learned against told; one pair against four; the rows of VISII's Table 1; numbers of steps; other analyses. Whatever
+    is learned and measured is kept in OUT/work at once, so the same command goes on where an interrupted one stopped.
+    The cases are those of the held-out seeds 50000, 50001, ... so that the same command gives the same figures.
     """
     outputs.check_folder(out, NAMES, force=force)
 
