@@ -62,6 +62,10 @@ def block() -> str:
         learned, told = shown["main"]["look"], shown["main"]["told"]
         text = f"**{learned['success']:.0%}** (the same edits told in words {told['success']:.0%})"
         rows.append(("one edit, learned from one pair, right on other scenes", text, str(learned["count"])))
+    if "four" in shown:
+        learned, told = shown["four"]["look-4"], shown["four"]["told"]
+        text = f"**{learned['success']:.0%}** (told {told['success']:.0%})"
+        rows.append(("one edit, learned from four pairs", text, str(learned["count"])))
     lines = [
         *(f"| {' | '.join(row)} |" for row in rows),
         "",
