@@ -13,8 +13,11 @@ import pytest
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
 
 RUNNER = """
-    import contextlib, sys
+    import contextlib, signal, sys
     from showtell.cli import console, main
+
+    # What runs in a shell's background is started with the signal ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
     @contextlib.contextmanager
     def progress(title, *, as_json):
