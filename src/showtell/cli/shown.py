@@ -29,7 +29,7 @@ FIRST = 1000
 """Added to the demo's seed, for scenes that none of its other cases has."""
 DRAWN = ("drawing.png", "drawing-ink.png", "drawing-village.png", "drawing-field.png")
 """A drawing before and after an edit, and others by the same hand, all made with another program."""
-SETTINGS: dict[str, Any] = {"steps": 120}
+SETTINGS: dict[str, Any] = {"steps": 160}
 """What is not as the model card has it: fewer steps, so that the demo takes less than a minute on two cores."""
 DRAWN_SETTINGS: dict[str, Any] = {"steps": 150}
 """The same for the drawings, which are further from what the starter knows."""
