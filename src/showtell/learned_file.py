@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import files, records
-from .errors import FileFormatError, ShowtellError
+from .errors import FileFormatError, OutputError, ShowtellError
 from .learned import LearnedFor, LearnedInstruction
 from .recipe import PartRecord, readable, versions
 from .starts import RecordedNoise
@@ -59,8 +59,6 @@ def save(look: LearnedInstruction, path: str | os.PathLike[str], *, force: bool 
 
 def check_path(path: str | os.PathLike[str], *, force: bool = False) -> Path:
     """The path, if a learned instruction can be written there. Raises ``OutputError``."""
-    from .errors import OutputError
-
     path = Path(path)
     if path.suffix.lower() != SUFFIX:
         raise OutputError(f"{path}: the name of a learned instruction must end in {SUFFIX}")

@@ -100,8 +100,10 @@ def study(
     notes = [*shown.notes(), *_unused(settings, init, clip, hyperparameters)]
     with models.memory_errors(_TOO_MUCH), _gradients(editor.pipe):
         judge = lessons.judge(editor, settings, init=init, clip=clip)
-        how = lessons.plan(editor, shown, settings, init=init, clip=judge, seed=seed, caption_steps=caption_steps)
-        watch.what = _identity(how, shown, editor, fit)
+        how = lessons.plan(
+            editor, shown, settings, init=init, clip=judge, fit=fit, seed=seed, caption_steps=caption_steps
+        )
+        watch.what = _identity(how, shown, editor)
         begun = _begun(saved, watch.what, device=models.device_of(editor.pipe)) if resume else None
         words = begun.words if begun is not None else init or ""
         if begun is None and init == lessons.CAPTION and judge is not None:
@@ -124,7 +126,7 @@ def study(
     notes += _ending(done, settings.steps)
     if saved is not None:
         done.save(saved, what=watch.what)
-    how |= {"num_tokens": lesson.span[1] - lesson.span[0], "init_words": words, "fit": fit}
+    how |= {"num_tokens": lesson.span[1] - lesson.span[0], "init_words": words}
     noise = _noise(lesson, draws, done) if record_noise else None
     return _packed(editor, shown, lesson, ids, done, how, name=name, noise=noise, notes=notes)
 
@@ -184,12 +186,12 @@ def _gradients(pipe: Any) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-def _identity(how: dict[str, Any], shown: Pairs, editor: Editor, fit: str) -> str:
+def _identity(how: dict[str, Any], shown: Pairs, editor: Editor) -> str:
     """What must be the same for a learning to go on: all that was asked, the pixels, the weights, and where it runs."""
     pixels = [(p.before.pixels_sha256, p.after.pixels_sha256) for p in shown.items]
     told = {key: value for key, value in how.items() if key != "pairs"}
     where = models.device_of(editor.pipe).type
-    text = json.dumps([told, pixels, models.weights_hash(editor.pipe), where, fit], sort_keys=True)
+    text = json.dumps([told, pixels, models.weights_hash(editor.pipe), where], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -46,12 +46,20 @@ def judge(editor: Editor, settings: Any, *, init: str | None, clip: Any) -> Clip
 
 
 def plan(
-    editor: Editor, shown: Pairs, settings: Any, *, init: str | None, clip: Clip | None, seed: int, caption_steps: int
+    editor: Editor,
+    shown: Pairs,
+    settings: Any,
+    *,
+    init: str | None,
+    clip: Clip | None,
+    fit: str,
+    seed: int,
+    caption_steps: int,
 ) -> dict[str, Any]:
     """How an instruction is to be learned, as JSON: all that decides the result but the machine."""
     pipe = editor.pipe
     scheduler = schedulers.fresh_scheduler(pipe.scheduler, pipe.scheduler.config)
-    how = {"method": "visii", **asdict(settings), "init": init, "seed": seed, "pairs": shown.record()}
+    how = {"method": "visii", **asdict(settings), "init": init, "fit": fit, "seed": seed, "pairs": shown.record()}
     if init == CAPTION:
         how["caption_steps"] = caption_steps
     if clip is not None:
