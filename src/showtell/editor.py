@@ -61,6 +61,8 @@ class Editor:
         negative_prompt: Any = None,
         scheduler: Any = None,
         mask: Any = None,
+        weights: Any = None,
+        masks: Any = None,
         fit: str = "fit",
         sequential: bool = False,
         batch_size: int = 8,
@@ -85,7 +87,9 @@ class Editor:
         ``method``: a name, or a value of ``showtell.methods``. Hyper-parameters left at None take the model
         card's value, else the paper's. ``scheduler``: a name, or a diffusers scheduler, class or configuration;
         built anew for each run. ``mask`` (H, W), light where the edit may happen: outside it the result is the
-        input, exactly. ``fit``: ``fit``, ``crop`` or ``pad`` (see ``fitting``). ``sequential`` runs guidance
+        input, exactly. For methods that keep each instruction in its own region: ``weights``, one for each instruction, 0 to
+        10 (1); ``masks``, for each instruction a mask (H, W) that takes the place of the one that would be found, or
+        None. ``fit``: ``fit``, ``crop`` or ``pad`` (see ``fitting``). ``sequential`` runs guidance
         branches one by one to save memory. ``callback(i, n, latents)`` after each step; ``cancel``, an event or a
         function, is asked after each step.
 
@@ -107,9 +111,11 @@ class Editor:
             raise MethodError(f"noise={noise!r} is not known: choose one of {', '.join(jobs.NOISES)}")
         requests = jobs.requests(
             image, instruction, negative_prompt=negative_prompt, mask=mask, seed=seed, generator=generator,
-            learned=learned,
+            learned=learned, weights=weights, masks=masks,
         )  # fmt: skip
-        results = jobs.prepare_all(requests, self.pipe, fit=fit, words=settled.words, noise=noise)
+        results = jobs.prepare_all(
+            requests, self.pipe, fit=fit, words=settled.words, noise=noise, regions=getattr(settled, "regions", False)
+        )
         run = functools.partial(self._run, method=settled, origin=origin, sequential=sequential)
         watch = runs.Watch(callback=callback, progress=progress, cancel=cancel)
         for part in jobs.same_size(results, most=batch_size):

@@ -29,15 +29,19 @@ class Edit:
     """An edited picture.
 
     ``image`` has the input's own size, and its alpha channel if it had one. ``masks`` are the regions that were edited,
-    bool arrays (H, W) at that size; empty where the method has none. ``recipe`` makes the same pixels again;
-    ``latents`` (4, h, w) float32 on the CPU are the last of the run; ``notes`` say whatever a user may want to know.
+    bool arrays (H, W) at that size, one for each instruction under a method with regions; empty where the method has none.
+    ``keywords`` are the words that found them, None where a mask was the user's own. ``recipe`` makes the same pixels again;
+    ``latents`` (4, h, w) float32 on the CPU are the last of the run; ``notes`` say whatever a user may want to know;
+    ``source`` is the input.
     """
 
     image: Image.Image
     recipe: Recipe
     masks: list[np.ndarray] = field(default_factory=list)
+    keywords: list[str | None] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     latents: torch.Tensor | None = None
+    source: Image.Image | None = None
 
     @property
     def seed(self) -> int | None:

@@ -106,18 +106,24 @@ def into_frame(
     return Image.fromarray(np.pad(array, margins, mode="edge"))
 
 
-def out_of_frame(result: Image.Image, frame: Frame, original: Image.Image) -> Image.Image:
+def out_of_frame(
+    result: Image.Image,
+    frame: Frame,
+    original: Image.Image,
+    *,
+    resample: Image.Resampling = Image.Resampling.LANCZOS,
+) -> Image.Image:
     """The model's picture back at the input's own size; what the model did not see comes from ``original``."""
     if frame.inner != (0, 0, *frame.frame):
         result = result.crop(frame.inner)
     if frame.fit != "crop":
-        return result if result.size == frame.size else result.resize(frame.size, Image.Resampling.LANCZOS)
+        return result if result.size == frame.size else result.resize(frame.size, resample)
     left, top = math.ceil(frame.box[0] - 1e-6), math.ceil(frame.box[1] - 1e-6)
     right, bottom = math.floor(frame.box[2] + 1e-6), math.floor(frame.box[3] + 1e-6)
     if right <= left or bottom <= top:
         return original.copy()
     if result.size != (right - left, bottom - top):
-        result = result.resize((right - left, bottom - top), Image.Resampling.LANCZOS)
+        result = result.resize((right - left, bottom - top), resample)
     whole = original.copy()
     whole.paste(result, (left, top))
     return whole

@@ -130,12 +130,14 @@ class ClassifierFree:
         return eps["uncond"] + (text if text_mask is None else text_mask * text)
 
 
-def check_scale(name: str, value: float, *, least: float) -> None:
-    """Raise ``MethodError`` unless ``value`` is a finite number of at least ``least``."""
+def check_scale(name: str, value: float, *, least: float, most: float | None = None) -> None:
+    """Raise ``MethodError`` unless ``value`` is a finite number of at least ``least``, and at most ``most``."""
     try:
         number = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
     except OverflowError:  # a whole number that no float can hold
         number = False
+    if most is not None and not (number and least <= value <= most):
+        raise MethodError(f"{name}={shown(value)} is out of range: it must be a number from {least:g} to {most:g}")
     if not number or value < least:
         raise MethodError(f"{name}={shown(value)} is out of range: it must be a number of at least {least:g}")
 

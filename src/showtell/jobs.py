@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from . import fitting, images, instruction, models, starts, wording
+from . import fitting, images, instruction, layout, models, starts, wording
 from .errors import ImageError, MethodError, ShowtellError, TextError
+from .guidance import check_scale
 from .learned import Hybrid, LearnedInstruction
 from .recipe import FileRecord, LearnedRecord, record_of
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 _SEED_LIMIT = 2**63
+#: The greatest weight of an instruction.
+MOST_WEIGHT = 10.0
 #: Where a run's noise comes from: drawn anew, or what a learned instruction was learned with.
 NOISES = ("random", "recorded")
 
@@ -33,6 +36,8 @@ class Request:
     seed: int | None
     generator: Any
     learned: Mapping[str, LearnedInstruction]
+    weights: Any = None
+    masks: Any = None
 
 
 @dataclass(kw_only=True)
@@ -49,6 +54,9 @@ class Job:
     recorded: starts.RecordedNoise | None
     mask: np.ndarray | None
     mask_record: FileRecord | None
+    weights: tuple[float, ...]
+    masks: tuple[np.ndarray | None, ...]
+    mask_records: tuple[FileRecord | None, ...]
     seed: int | None
     generator: Any
     notes: list[str] = field(default_factory=list)
@@ -60,7 +68,16 @@ def is_batch(image: Any) -> bool:
 
 
 def requests(
-    image: Any, instruction: Any, *, negative_prompt: Any, mask: Any, seed: Any, generator: Any, learned: Any = None
+    image: Any,
+    instruction: Any,
+    *,
+    negative_prompt: Any,
+    mask: Any,
+    seed: Any,
+    generator: Any,
+    learned: Any = None,
+    weights: Any = None,
+    masks: Any = None,
 ) -> list[Request]:
     """One request a picture. A list of pictures takes a list of instructions of the same length, whose items may
     be lists, or one learned instruction for all; seed, generator, mask and negative prompt may be lists of that length too.
@@ -77,7 +94,7 @@ def requests(
         if isinstance(generator, (list, tuple)) and len(generator) != 1:
             raise MethodError(f"one picture takes one generator (got {len(generator)})")
         generator = generator[0] if isinstance(generator, (list, tuple)) else generator
-        return [_request(image, instruction, negative_prompt, mask, seed, generator, looks)]
+        return [_request(image, instruction, negative_prompt, mask, seed, generator, looks, weights, masks)]
     n = len(image)
     if n == 0:
         raise ImageError("the list of pictures is empty")
@@ -94,6 +111,8 @@ def requests(
         _each("seed", seed, n),
         _each("generator", generator, n, shared=n == 1),
         [looks] * n,
+        _each_list("weights", weights, n),
+        _each_list("masks", masks, n),
     )
     return [_request(*row) for row in zip(*columns, strict=True)]
 
@@ -106,6 +125,8 @@ def _request(
     seed: Any,
     generator: Any,
     learned: Mapping[str, LearnedInstruction],
+    weights: Any,
+    masks: Any,
 ) -> Request:
     if generator is None:
         seed = checked_seed(seed)
@@ -114,19 +135,25 @@ def _request(
         raise MethodError(f"generator={generator!r} is not a torch.Generator")
     return Request(
         image=image, instruction=instruction, negative_prompt=negative_prompt, mask=mask, seed=seed, generator=generator,
-        learned=learned,
+        learned=learned, weights=weights, masks=masks,
     )  # fmt: skip
 
 
 def prepare_all(
-    requests: Sequence[Request], pipe: Any, *, fit: str, words: str = "required", noise: str = "random"
+    requests: Sequence[Request],
+    pipe: Any,
+    *,
+    fit: str,
+    words: str = "required",
+    noise: str = "random",
+    regions: bool = False,
 ) -> list[Any]:
     """A job for each request, or the error of one that cannot be done."""
     prepared: list[Any] = []
     weights = functools.cache(lambda: models.weights_hash(pipe))
     for request in requests:
         try:
-            prepared.append(prepare(request, pipe, weights, fit=fit, words=words, noise=noise))
+            prepared.append(prepare(request, pipe, weights, fit=fit, words=words, noise=noise, regions=regions))
         except ShowtellError as error:
             prepared.append(error)
     return prepared
@@ -151,17 +178,22 @@ def prepare(
     fit: str,
     words: str = "required",
     noise: str = "random",
+    regions: bool = False,
 ) -> Job:
     """Open the picture, read the words, choose the frame. ``words``: whether the method requires an instruction;
-    ``weights`` gives the pipeline's fingerprint.
+    ``weights`` gives the pipeline's fingerprint; ``regions``: whether the method keeps each instruction in its own region.
 
-    Raises ``ImageError``, ``TextError``, or ``ModelError`` for an instruction that was learned with another model.
+    Raises ``ImageError``, ``TextError``, ``MethodError``, or ``ModelError`` for an instruction that was learned with
+    another model.
     """
     told, looks = wording.written(request.instruction, request.learned, words)
     parsed = tuple(instruction.parse(text, looks) for text in told)
     picture = images.open_picture(request.image)
     notes = list(picture.notes)
     whole = instruction.join(parsed)
+    _check_regions(request, regions=regions)
+    if regions:
+        layout.lay_out(pipe, parsed)  # what is too long is an error here: no instruction may be cut off unseen
     segments = wording.segments(pipe, whole, looks, weights, notes)
     if request.negative_prompt is not None and not isinstance(request.negative_prompt, str):
         raise TextError(f"the negative prompt must be text, not {type(request.negative_prompt).__name__}")
@@ -170,6 +202,7 @@ def prepare(
     if request.mask is not None:
         opened = images.open_picture(images.mask_like(request.mask))
         mask, record = images.open_mask(opened, size=picture.size), record_of(opened)
+    masks, mask_records = _own_masks(request.masks, len(parsed), picture.size)
     frame = fitting.frame_for(
         picture.size, fit=fit, resolution=models.resolution(pipe), multiple=models.size_multiple(pipe)
     )
@@ -185,8 +218,54 @@ def prepare(
     return Job(
         picture=picture, frame=frame, instructions=parsed, told=told, segments=segments, negative=negative, mask=mask,
         learned=tuple(LearnedRecord(name=name, parts=looks[name].made_of) for name in used), recorded=recorded,
-        mask_record=record, seed=seed, generator=request.generator, notes=notes,
+        mask_record=record, weights=_weights(request.weights, len(parsed)), masks=masks, mask_records=mask_records,
+        seed=seed, generator=request.generator, notes=notes,
     )  # fmt: skip
+
+
+def _check_regions(request: Request, *, regions: bool) -> None:
+    for name in ("weights", "masks"):
+        if getattr(request, name) is not None and not regions:
+            raise MethodError(
+                f"{name} are for a method that keeps each instruction in its own region: use method 'foi'"
+            )
+
+
+def _weights(told: Any, parts: int) -> tuple[float, ...]:
+    """The weight of each instruction: 1 where none is told. Raises ``MethodError``."""
+    if told is None:
+        return (1.0,) * parts
+    given = tuple(told) if isinstance(told, (list, tuple)) else (told,)
+    if len(given) != parts:
+        raise MethodError(f"weights has {len(given)} items for {_counted(parts)}: give one for each")
+    for number, weight in enumerate(given, start=1):
+        check_scale(f"weight {number}", weight, least=0.0, most=MOST_WEIGHT)
+    return tuple(float(weight) for weight in given)
+
+
+def _own_masks(told: Any, parts: int, size: tuple[int, int]) -> tuple[tuple[Any, ...], tuple[FileRecord | None, ...]]:
+    """The user's mask of each instruction, (H, W) bool, or None, and their records. Raises ``MethodError``, ``ImageError``."""
+    if told is None:
+        return (None,) * parts, (None,) * parts
+    given = tuple(told) if isinstance(told, (list, tuple)) else (told,)
+    if len(given) != parts:
+        raise MethodError(f"masks has {len(given)} items for {_counted(parts)}: give one for each, or None")
+    opened = [None if one is None else images.open_picture(images.mask_like(one)) for one in given]
+    masks = tuple(None if one is None else images.open_mask(one, size=size) for one in opened)
+    return masks, tuple(None if one is None else record_of(one) for one in opened)
+
+
+def _counted(parts: int) -> str:
+    return "one instruction" if parts == 1 else f"{parts} instructions"
+
+
+def _each_list(name: str, value: Any, n: int) -> Sequence[Any]:
+    """For n pictures, what is itself a list for each picture. One picture's list serves all."""
+    if isinstance(value, (list, tuple)) and any(isinstance(item, (list, tuple)) for item in value):
+        if len(value) != n:
+            raise MethodError(f"{name} has {len(value)} lists for {n} pictures: give one for each")
+        return value
+    return [value] * n
 
 
 def _each(name: str, value: Any, n: int, *, shared: bool = True) -> Sequence[Any]:

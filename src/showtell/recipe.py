@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .images import Picture
 
 #: Version of the format; files with a later one are refused.
-FORMAT = 2
+FORMAT = 3
 #: Keyword of the PNG's iTXt chunk.
 CHUNK = "showtell"
 _MAX_LENGTH = 4 * 1024 * 1024
@@ -88,7 +88,8 @@ class Recipe:
 
     ``threads`` (of torch) and ``batch``, the number of pictures edited together, matter to the last bit only; None in
     files that do not say. ``learned``: what stands for ``<name>`` in the instructions. ``noise``: ``random``, or
-    ``recorded`` where the learned instruction's own was used.
+    ``recorded`` where the learned instruction's own was used. ``weights`` and ``masks``: of each instruction, under a method
+    that keeps each in its own region (a mask is None where it was found).
     """
 
     format: int = FORMAT
@@ -102,6 +103,8 @@ class Recipe:
     scheduler: dict[str, Any]
     seed: int | None
     mask: FileRecord | None = None
+    weights: tuple[float, ...] = ()
+    masks: tuple[FileRecord | None, ...] = ()
     fit: str = "fit"
     sequential: bool = False
     size: tuple[int, int]

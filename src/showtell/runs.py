@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from . import blending, fitting, instruction, jobs, methods, models, networks, recipe, sampling, schedulers
+from . import blending, fitting, instruction, jobs, layout, methods, models, networks, recipe, sampling, schedulers
 from .edits import Edit
 from .errors import Cancelled, MethodError, ShowtellError
 from .schedule import SchedulerStep
@@ -53,7 +53,7 @@ def run(
             device=device,
             generators=[job.generator for job in batch],
         )
-        plan = method.plan(_context(pipe, batch, steps))
+        plan = method.plan(_context(pipe, batch, steps, regions=getattr(method, "regions", False)))
         denoise = sampling.GuidedDenoiser(
             network=networks.network(pipe),
             conditioning=plan.conditioning,
@@ -79,9 +79,10 @@ def run(
     machine = {"threads": torch.get_num_threads(), "batch": len(batch), "versions": recipe.versions()}
     shared = {**record, **machine, "model": _model_record(pipe, model_id)}
     pictures = zip(batch, fitting.to_images(pixels), latents.cpu(), flags, whole.tolist(), strict=True)
+    regions = plan.regions() if plan.regions is not None else [None] * len(batch)
     return [
-        _finish(job, result, z, hidden, shared) if good else ShowtellError(_NO_PICTURE)
-        for job, result, z, hidden, good in pictures
+        _finish(job, result, z, hidden, shared, found) if good else ShowtellError(_NO_PICTURE)
+        for (job, result, z, hidden, good), found in zip(pictures, regions, strict=True)
     ]
 
 
@@ -90,12 +91,12 @@ def _finite(values: torch.Tensor) -> torch.Tensor:
     return values.flatten(1).isfinite().all(dim=1)
 
 
-def _context(pipe: Any, batch: list[jobs.Job], steps: SchedulerStep) -> methods.Context:
+def _context(pipe: Any, batch: list[jobs.Job], steps: SchedulerStep, *, regions: bool) -> methods.Context:
     import torch
 
     device = models.device_of(pipe)
     framed = [fitting.into_frame(job.picture.rgb, job.frame) for job in batch]
-    masks = [_framed_mask(job) for job in batch]
+    masks = [_framed_mask(job.mask, job.frame) for job in batch]
     mask = None
     if any(job.mask is not None for job in batch):
         mask = blending.Mask.from_arrays(masks)
@@ -109,6 +110,9 @@ def _context(pipe: Any, batch: list[jobs.Job], steps: SchedulerStep) -> methods.
         steps=steps,
         recorded=_recorded_start(batch, steps),
         mask=mask,
+        layouts=[layout.lay_out(pipe, job.instructions) for job in batch] if regions else (),
+        weights=[job.weights for job in batch],
+        own_masks=[[None if m is None else _framed_mask(m, job.frame) for m in job.masks] for job in batch],
         note=lambda b, text: batch[b].notes.append(text),
     )
 
@@ -169,16 +173,33 @@ def _recorded_start(batch: list[jobs.Job], steps: SchedulerStep) -> Any:
     return torch.stack([noise.start() for noise in kept]).to(device)
 
 
-def _framed_mask(job: jobs.Job) -> np.ndarray:
-    """The user's mask in the model's frame; without one, the whole frame."""
-    if job.mask is None:
-        return np.ones(job.frame.frame[::-1], dtype=np.float32)
-    whole = Image.fromarray(job.mask.astype(np.uint8) * 255)
-    framed = fitting.into_frame(whole, job.frame, resample=Image.Resampling.BOX)
+def _framed_mask(mask: np.ndarray | None, frame: fitting.Frame) -> np.ndarray:
+    """A user's mask in the model's frame, float32 in [0, 1]; without one, the whole frame."""
+    if mask is None:
+        return np.ones(frame.frame[::-1], dtype=np.float32)
+    whole = Image.fromarray(mask.astype(np.uint8) * 255)
+    framed = fitting.into_frame(whole, frame, resample=Image.Resampling.BOX)
     return np.asarray(framed, dtype=np.float32) / 255
 
 
-def _finish(job: jobs.Job, result: Image.Image, latents: Any, hidden: bool, shared: dict[str, Any]) -> Edit:
+def _masks(job: jobs.Job, found: Any) -> list[np.ndarray]:
+    """Where each instruction was followed, (H, W) bool in the picture's own shape; without regions, the user's mask."""
+    if found is None:
+        return [] if job.mask is None else [job.mask]
+    masks = []
+    for region, own in zip(found, job.masks, strict=True):
+        if own is not None:
+            masks.append(own)
+            continue
+        small = Image.fromarray((region.mask.cpu().numpy() * 255).round().astype(np.uint8))
+        framed = small.resize(job.frame.frame, Image.Resampling.NEAREST)
+        nothing = Image.new("L", job.frame.size)
+        whole = fitting.out_of_frame(framed, job.frame, nothing, resample=Image.Resampling.NEAREST)
+        masks.append(np.asarray(whole) > 127)
+    return masks
+
+
+def _finish(job: jobs.Job, result: Image.Image, latents: Any, hidden: bool, shared: dict[str, Any], found: Any) -> Edit:
     """The result at the input's own size, the input's pixels outside a mask, its alpha channel and colour profile."""
     if hidden:
         job.notes.append("the pipeline's safety checker blacked out this picture")
@@ -192,7 +213,9 @@ def _finish(job: jobs.Job, result: Image.Image, latents: Any, hidden: bool, shar
         image.info["icc_profile"] = job.picture.icc_profile
     return Edit(
         image=image,
-        masks=[] if job.mask is None else [job.mask],
+        masks=_masks(job, found),
+        keywords=[region.keyword.text if region.keyword else None for region in found or ()],
+        source=job.picture.rgb,
         notes=job.notes,
         latents=latents,
         recipe=recipe.Recipe(
@@ -203,6 +226,8 @@ def _finish(job: jobs.Job, result: Image.Image, latents: Any, hidden: bool, shar
             negative_prompt=job.negative.text,
             seed=job.seed,
             mask=job.mask_record,
+            weights=job.weights if found is not None else (),
+            masks=job.mask_records if found is not None else (),
             fit=job.frame.fit,
             size=job.picture.size,
             model_size=job.frame.frame,

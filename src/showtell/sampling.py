@@ -84,7 +84,7 @@ class GuidedDenoiser:
 
         told = [self.conditioning.told(branch, i) for branch in branches]
         if self.attend is not None:
-            self.attend(BranchContext(step=i, timestep=t, branches=branches, batch=len(scaled)))
+            self.attend(BranchContext(step=i, timestep=t, branches=branches, batch=len(scaled), latents=scaled))
         x, embeds = torch.cat([scaled] * len(branches)), torch.cat([embeds for embeds, _ in told])
         with torch.no_grad():
             output = self.network(x, t, embeds, [beside for _, beside in told])

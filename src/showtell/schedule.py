@@ -103,6 +103,7 @@ class SchedulerStep:
         with _refusals(scheduler, f"cannot take {num_inference_steps} steps"):
             scheduler.set_timesteps(num_inference_steps, device=device)
         self.scheduler = scheduler
+        self.num_inference_steps = num_inference_steps
         self.schedule = pairs(scheduler.timesteps)
         self.init_noise_sigma = scheduler.init_noise_sigma
         self._extra: dict[str, Any] = {}
@@ -112,6 +113,18 @@ class SchedulerStep:
 
     def __len__(self) -> int:
         return len(self.schedule)
+
+    def last(self, strength: float) -> list[tuple[Any, Any]]:
+        """The part of the schedule that a start noised to ``strength`` runs, in (0, 1]: that share of the steps, rounded
+        down, as in stock pipelines. Raises ``MethodError`` if that is no step.
+        """
+        kept = min(int(self.num_inference_steps * strength + 1e-6), self.num_inference_steps)
+        if kept < 1:
+            raise MethodError(
+                f"strength={strength:g} of {self.num_inference_steps} steps is none: raise strength or num_inference_steps"
+            )
+        first = (self.num_inference_steps - kept) * getattr(self.scheduler, "order", 1)
+        return self.schedule[first:]
 
     def scale_input(self, x: torch.Tensor, t: Any) -> torch.Tensor:
         """The latents as the network takes them: divided by sqrt(sigma^2 + 1) for schedulers in sigma space."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from showtell import attention, fitting, instruction, models, scenes, starts
+from showtell import attention, fitting, focus, instruction, models, scenes, starts
 
 if TYPE_CHECKING:
     import torch
@@ -114,7 +114,7 @@ def mask_iou(found: Sequence[Look], *, gamma: int, tau: float) -> float:
     """Mean IoU of FoI's masks (its section 4.1) with the truth, both on the grid of the maps."""
     values = []
     for look in found:
-        mask, truth = attention.focus_mask(look.map, gamma=gamma, tau=tau), look.truth >= 0.5
+        mask, truth = focus.focus_mask(look.map, gamma=gamma, tau=tau), look.truth >= 0.5
         union = (mask | truth).sum()
         values.append(float((mask & truth).sum() / union) if union else 1.0)
     return round(float(np.mean(values)), 4)

@@ -32,10 +32,16 @@ def register(app: typer.Typer) -> None:
 def starter(
     out: Annotated[Path, typer.Option("--out", help="Folder of the run and of the trained models.")] = Path("trained"),
     preset: Annotated[
-        Literal["cpu", "gpu", "smoke"],
-        typer.Option("--preset", help="cpu: an evening on two cores; gpu: half an hour; smoke: a few steps."),
+        Literal["cpu", "cpu-single", "gpu", "smoke"],
+        typer.Option(
+            "--preset",
+            help="cpu: an evening on two cores; cpu-single: single instructions only; gpu: half an hour; smoke: a few steps.",
+        ),
     ] = "cpu",
     until: Annotated[Stage, typer.Option("--until", help="The last stage to train.")] = "instruct",
+    only_instruct: Annotated[
+        bool, typer.Option("--only-instruct", help="Take all but the instruct network from the installed starters.")
+    ] = False,
     measure: Annotated[
         bool, typer.Option("--measure/--no-measure", help="In the end tune the defaults, measure, and write the cards.")
     ] = True,
@@ -62,7 +68,13 @@ def starter(
     try:
         with _reporting(as_json=as_json) as report:
             folder = train_starter(
-                out=out, preset_name=preset, seed=seed, device=device_name, stages=stages, report=report
+                out=out,
+                preset_name=preset,
+                seed=seed,
+                device=device_name,
+                stages=stages,
+                only_instruct=only_instruct,
+                report=report,
             )
         if measure and stages == len(STAGES):
             cards.finish(folder, preset_name=preset, seed=seed, device=device_name, say=_say(as_json=as_json))

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import MethodError
-from .base import Context, Method, Plan, settle
+from .base import Context, Method, Plan, Region, settle
+from .foi import FocusOnInstruction
 from .grid import Grid
 from .instruct import InstructDiffusion, InstructPix2Pix
 
@@ -14,11 +15,13 @@ from .instruct import InstructDiffusion, InstructPix2Pix
 METHODS: dict[str, Callable[..., Any]] = {
     "ip2p": InstructPix2Pix,
     "instructdiffusion": InstructDiffusion,
+    "foi": FocusOnInstruction,
     "grid": Grid,
 }
 
 __all__ = [
-    "METHODS", "Context", "Grid", "InstructDiffusion", "InstructPix2Pix", "Method", "Plan", "resolve", "settle",
+    "METHODS", "Context", "FocusOnInstruction", "Grid", "InstructDiffusion", "InstructPix2Pix", "Method", "Plan", "Region",
+    "resolve", "settle",
 ]  # fmt: skip
 
 

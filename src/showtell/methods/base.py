@@ -21,9 +21,13 @@ from ..guidance import Guidance, shown
 from ..sampling import keep
 
 if TYPE_CHECKING:
+    import torch
+
     from ..attention import BranchContext
     from ..blending import Mask
     from ..instruction import Instruction
+    from ..keywords import Keyword
+    from ..layout import Layout
     from ..schedule import SchedulerStep
     from ..types import LatentMask, Latents, Pixels, PromptEmbeds
 
@@ -37,6 +41,9 @@ class Context:
     prompt; ``mask`` the users' masks at the size of ``pixels``, or None; ``generators`` one CPU generator a
     picture; ``steps`` the scheduler of this run; ``recorded`` (B, C, h, w) noise that takes the place of the start's, or
     None; ``note(b, text)`` tells the user something about picture b.
+
+    For methods with ``regions``: ``layouts[b]`` says which token is which word of which instruction, ``weights[b]`` has the
+    weight of each instruction, and ``own_masks[b]`` the user's mask (H, W) of each, float32 in [0, 1], or None.
     """
 
     pipe: Any
@@ -48,6 +55,9 @@ class Context:
     steps: SchedulerStep
     recorded: Latents | None = None
     mask: Mask | None = None
+    layouts: Sequence[Layout] = ()
+    weights: Sequence[Sequence[float]] = ()
+    own_masks: Sequence[Sequence[Any]] = ()
     note: Callable[[int, str], None] = lambda b, text: None
 
     def noise(self, shape: Sequence[int], *, device: Any) -> Latents:
@@ -63,11 +73,24 @@ def unchanged(pixels: Pixels) -> Pixels:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Region:
+    """Where instruction number ``part`` of a picture was followed: ``mask`` (h, w) float32 in [0, 1] on the grid of the
+    attention maps. ``keyword`` is None where the mask was the user's ``own``.
+    """
+
+    part: int
+    mask: torch.Tensor
+    keyword: Keyword | None = None
+    own: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """The five choices of a run, and the part of the schedule that is run.
 
     ``attention`` is entered around the whole run; ``attend`` and ``text_mask`` are those of ``GuidedDenoiser``.
-    ``picture`` takes the result out of the decoded pixels, (B, 3, H, W) both.
+    ``picture`` takes the result out of the decoded pixels, (B, 3, H, W) both; ``regions``, called after the run, says
+    where each instruction of each picture was followed.
     """
 
     start: Latents
@@ -79,10 +102,14 @@ class Plan:
     text_mask: Callable[[int], LatentMask | None] | None = None
     schedule: Sequence[tuple[Any, Any]]
     picture: Callable[[Pixels], Pixels] = unchanged
+    regions: Callable[[], Sequence[Sequence[Region]]] | None = None
 
 
 class Method(Protocol):
-    """A method as a value."""
+    """A method as a value.
+
+    One that keeps each instruction of a list in a region of its own says so with ``regions = True``.
+    """
 
     #: Its name on the command line and in recipes.
     name: ClassVar[str]

@@ -75,6 +75,13 @@ PRESETS: dict[str, Preset] = {
         base=Fit(steps=12_000, batch=256, lr=8e-4, warmup=1000, ema=0.9995),
         instruct=Fit(steps=20_000, batch=256, lr=8e-4, warmup=1000, ema=0.9995),
     ),
+    "cpu-single": replace(
+        CPU,
+        name="cpu-single",
+        cases=16_000,
+        edit_counts=(1.0,),
+        instruct=Fit(steps=3000, batch=32, lr=8e-4, fall=0.5),
+    ),
     "smoke": Preset(
         name="smoke",
         cases=64,

@@ -19,6 +19,7 @@ import torch
 
 from showtell.errors import UsageError
 from showtell.files import folder_atomic, write_atomic
+from showtell.loading import starters_dir
 from showtell.training.autoencoder import train_autoencoder
 from showtell.training.cache import Words, cache_latents, embed
 from showtell.training.clip import MEAN, STD, train_clip
@@ -55,6 +56,20 @@ class _Run:
                 raise UsageError(f"{self.out}: holds a run of another {what}; choose an empty folder with --out")
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, json.dumps(told, indent=1).encode(), force=True)
+
+    def adopt(self, starters: Path) -> None:
+        """Take every part but the instruct network from a folder of starters, as if it had been trained here."""
+        for part, stage in (("clip", "clip"), ("vae", "autoencoder"), ("unet-base", "base"), ("tokenizer", None)):
+            if (self.out / part).exists():
+                continue
+            copied = self.out / f".{part}.part"
+            shutil.rmtree(copied, ignore_errors=True)
+            shutil.copytree(starters / part, copied)
+            if stage is not None:
+                self.folder(stage).mkdir(parents=True, exist_ok=True)
+                told = {"seconds": 0, "device": "taken from the installed starters"}
+                write_atomic(self.folder(stage) / "done.json", json.dumps(told).encode(), force=True)
+            copied.replace(self.out / part)
 
     def once(self, part: str, stage: str, load: Callable[[Path], Any], train: Callable[[], Any]) -> Any:
         """The trained component: from its folder when the stage is done, else trained and written there."""
@@ -167,16 +182,20 @@ def train_starter(
     seed: int = 0,
     device: str = "cpu",
     stages: int = 5,
+    only_instruct: bool = False,
     report: Report = quiet,
 ) -> Path:
     """Train the starters from nothing into `out`, or go on with the run that is there, and return the folder.
 
     preset_name: "cpu" (two cores, about two hours), "gpu" (one large GPU, half an hour) or "smoke" (a handful of steps).
-    stages: how many of data, clip, autoencoder, base, instruct to do. Raises UsageError for an unknown preset or a folder
-    that holds a run of other settings.
+    stages: how many of data, clip, autoencoder, base, instruct to do. only_instruct: CLIP, the autoencoder and the base
+    model are those of the starters that are installed. Raises UsageError for an unknown preset or a folder that holds a
+    run of other settings.
     """
     run = _Run(Path(out), preset(preset_name), seed, device, report)
     run.check()
+    if only_instruct:
+        run.adopt(starters_dir())
     corpus = make_corpus(run.folder("data"), cases=run.settings.cases, counts=run.settings.edit_counts, report=report)
     tokenizer = _tokenizer(run.out)
     from diffusers import EulerAncestralDiscreteScheduler
