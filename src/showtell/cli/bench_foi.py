@@ -1,0 +1,87 @@
+"""`showtell bench foi`: several instructions at once, each in its own place, against plain InstructPix2Pix."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from showtell.cli import console, options, outputs
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+EPILOG = "Example: showtell bench foi --quick --out foi-quick"
+NAMES = [
+    "figures.json", "tables.md", "foi-success.png", "foi-iou.png", "foi-guidance.png", "foi-steps.png",
+    "foi-compared.png", "foi-ablations.png", "foi-robust.png", "foi-weights.png",
+]  # fmt: skip
+
+
+def foi(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the figures, tables and plots.")] = Path("foi"),
+    model: options.Model = "starter",
+    single: Annotated[int, typer.Option("--single", min=0, help="Cases of one instruction; 0 leaves them out.")] = 500,
+    multi: Annotated[int, typer.Option("--multi", min=0, help="Cases of 2, of 3 and of 4 instructions each.")] = 200,
+    variants: Annotated[
+        int,
+        typer.Option("--variants", min=0, help="Single cases of the variants and bounds; half as many of each other."),
+    ] = 200,
+    ablations: Annotated[
+        int, typer.Option("--ablations", min=0, help="Cases of each number of instructions in the ablations.")
+    ] = 20,
+    sheets: Annotated[bool, typer.Option("--sheets/--no-sheets", help="The figures as sheets of pictures.")] = True,
+    tune: Annotated[
+        int, typer.Option("--tune", min=0, help="Only choose the starter's settings, on so many training cases.")
+    ] = 0,
+    quick: Annotated[bool, typer.Option("--quick", help="A few cases of each part: minutes instead of hours.")] = False,
+    device: options.Device = "auto",
+    dtype: options.Dtype = None,
+    as_json: options.Json = False,
+    force: options.Force = False,
+) -> None:
+    """Edit held-out scenes by one to four instructions at once, and measure against the truth.
+
+    Plain InstructPix2Pix, InstructPix2Pix one instruction after the other, and Focus on Your Instruction; its variants, with
+    the true masks as the bound; the paper's ablations. Whatever is measured is kept in OUT/work at once, so the same
+    command goes on where an interrupted one stopped. The cases are those of the held-out seeds 61000, 62000, 63000 and 64000
+    on, so that the same command gives the same figures.
+    """
+    outputs.check_folder(out, [] if tune else NAMES, force=force)
+
+    import showtell
+    from showtell.bench import foi_report as report
+    from showtell.bench import foi_tune
+
+    counts = (
+        report.QUICK
+        if quick
+        else report.Counts(
+            single=single,
+            multi=multi,
+            variants=variants,
+            variants_multi=variants // 2,
+            ablations=ablations,
+            sheets=sheets,
+        )
+    )
+
+    def say(line: str) -> None:
+        if not as_json:
+            typer.echo(line, err=True)
+
+    editor = showtell.load(model, device=device, dtype=dtype)
+    if tune:
+        found = foi_tune.tune(editor, out / "tune", count=tune, say=say)
+        rows = [[row["settings"], *(str(row[k]) for k in ("success", "per_edit_success"))] for row in found["rows"]]
+        text = f"{console.table(['settings', 'all right', 'each right'], rows)}\nbest: {found['best']}"
+        console.finish(found, text, as_json=as_json)
+        return
+    drawn: dict[str, Image.Image] = {}
+    figures = report.measure(editor, out / "work", counts, say=say, sheets=drawn)
+    text = report.markdown(figures)
+    contents = {"figures.json": outputs.json_bytes(console.plain(figures)), "tables.md": text.encode()}
+    contents |= {name: outputs.png(chart) for name, chart in {**report.charts(figures), **drawn}.items()}
+    outputs.write_folder(out, contents, force=force)
+    console.finish({"written": str(out), **figures}, f"{text}\nwrote {out}", as_json=as_json)
