@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from . import files
-from .errors import OutputError
+from . import files, overlays
+from .errors import MethodError, OutputError
 from .recipe import CHUNK, Recipe
 
 if TYPE_CHECKING:
@@ -69,14 +69,49 @@ class Edit:
         """The picture with its recipe, as the bytes of a PNG file."""
         return _encoded(self.image, "PNG", self.recipe)
 
+    def overlay(self) -> Image.Image:
+        """Which region went to which instruction: tinted over the paled input, with a legend (see ``overlays.regions``).
+
+        Raises ``MethodError`` if there are no regions, or no input is known.
+        """
+        if not self.masks or self.source is None:
+            raise MethodError("this edit has no regions to show: use method 'foi', or limit it by a mask")
+        return overlays.regions(self.source, self.masks, self._legend())
+
+    def _legend(self) -> list[tuple[str, str]]:
+        """What each region was for, and how it was found."""
+        told, weights = self.recipe.instructions, self.recipe.weights
+        if len(weights) != len(self.masks) or len(told) != len(self.masks):
+            return [(", ".join(told), "your mask")] * len(self.masks)
+        found = ["your mask" if word is None else f"keyword: {word}" for word in self.keywords]
+        if any(weight != 1 for weight in weights):
+            found = [f"{how}, weight {weight:g}" for how, weight in zip(found, weights, strict=True)]
+        return list(zip(told, found, strict=True))
+
     def save_masks(self, stem: str | os.PathLike[str], *, force: bool = False) -> list[Path]:
-        """Write each mask as ``<stem>.mask1.png`` and so on. Raises ``OutputError``."""
-        paths = [Path(f"{os.fspath(stem)}.mask{number}.png") for number in range(1, len(self.masks) + 1)]
+        """Write each mask as ``<stem>.mask1.png`` and so on, and the overlay as ``<stem>.overlay.png``; nothing where there is
+        no mask. Raises ``OutputError``.
+        """
+        pictures: list[Image.Image] = [Image.fromarray(mask.astype(np.uint8) * 255) for mask in self.masks]
+        if self.masks and self.source is not None:
+            pictures.append(self.overlay())
+        paths = mask_paths(stem, len(self.masks))[: len(pictures)]
         for path in paths:
             files.check_output(path, force=force)
-        for path, mask in zip(paths, self.masks, strict=True):
-            files.write_atomic(path, _encoded(Image.fromarray(mask.astype(np.uint8) * 255), "PNG", None), force=force)
+        for path, picture in zip(paths, pictures, strict=True):
+            files.write_atomic(path, _encoded(picture, "PNG", None), force=force)
         return paths
+
+
+def mask_paths(stem: str | os.PathLike[str], masks: int) -> list[Path]:
+    """What ``Edit.save_masks`` writes for so many masks: theirs, and then the overlay's."""
+    names = [*(f"mask{number}" for number in range(1, masks + 1)), "overlay"] if masks else []
+    return [Path(f"{os.fspath(stem)}.{name}.png") for name in names]
+
+
+def encoded(picture: Image.Image, path: str | os.PathLike[str]) -> bytes:
+    """A picture without a recipe as the bytes of the kind of file that the path's suffix names."""
+    return _encoded(picture, _FORMATS[Path(path).suffix.lower()], None)
 
 
 def check_picture_path(

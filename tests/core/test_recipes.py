@@ -303,6 +303,6 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
 def test_masks_are_saved_on_request(saved, tmp_path):
     editor, source, _ = saved
     edit = editor.edit(source, "red", mask=tmp_path / "mask.png", seed=0, **STEPS)
-    [path] = edit.save_masks(tmp_path / "out")
-    assert path.name == "out.mask1.png"
+    path, overlay = edit.save_masks(tmp_path / "out")
+    assert (path.name, overlay.name) == ("out.mask1.png", "out.overlay.png")
     assert np.array_equal(np.asarray(Image.open(path)) > 0, edit.masks[0])

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from showtell.drawing import font, line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,8 +76,8 @@ def draw(heading: str, cards: Sequence[Card], *, subtitle: str = "", columns: in
     size = (2 * MARGIN + columns * (width + GAP * 2) - GAP * 2, top + rows * (height + GAP * 2) + MARGIN - GAP * 2)
     page = Image.new("RGB", size, PAPER)
     pen = ImageDraw.Draw(page)
-    pen.text((MARGIN, MARGIN - 6), heading, fill=INK, font=_font(30))
-    pen.text((MARGIN, MARGIN + 36), subtitle, fill=GREY, font=_font(15))
+    pen.text((MARGIN, MARGIN - 6), heading, fill=INK, font=font(30))
+    pen.text((MARGIN, MARGIN + 36), subtitle, fill=GREY, font=font(15))
     for i, card in enumerate(cards):
         at = (MARGIN + i % columns * (width + GAP * 2), top + i // columns * (height + GAP * 2))
         _card(page, pen, card, at, (width, height))
@@ -87,13 +89,13 @@ def _card(page: Image.Image, pen: ImageDraw.ImageDraw, card: Card, at: tuple[int
     pen.rounded_rectangle((left, top, left + size[0], top + size[1]), radius=8, fill=CARD)
     x, y = left + GAP + 4, top + 36
     room = size[0] - 2 * (GAP + 4)
-    _line(pen, (x, top + 8), card.title, INK, room, (17, 15, 13))
-    _line(pen, (x, y + CELL + 22), card.note, GREY if card.right is not False else BAD, room, (14, 12))
+    line(pen, (x, top + 8), card.title, INK, room, (17, 15, 13))
+    line(pen, (x, y + CELL + 22), card.note, GREY if card.right is not False else BAD, room, (14, 12))
     widest = (room + GAP) // len(card.pictures) - GAP
     for name, picture in card.pictures:
         scaled = _scaled(picture, (widest, CELL))
         page.paste(scaled, (x, y + (CELL - scaled.height) // 2))
-        pen.text((x, y + CELL + 3), name, fill=GREY, font=_font(13))
+        pen.text((x, y + CELL + 3), name, fill=GREY, font=font(13))
         if card.right is not None and name == card.judged:
             _badge(pen, (x + scaled.width - 9, y + CELL + 12), card.right)
         x += max(scaled.width, 64) + GAP
@@ -105,14 +107,6 @@ def _scaled(picture: Image.Image, room: tuple[int, int]) -> Image.Image:
     return picture.convert("RGB").resize(size, Image.Resampling.BICUBIC)
 
 
-def _line(
-    pen: ImageDraw.ImageDraw, at: tuple[int, int], text: str, colour: str, room: int, sizes: tuple[int, ...]
-) -> None:
-    """One line in the largest size that fits, else cut short in the smallest."""
-    font = next((f for f in map(_font, sizes) if pen.textlength(text, font=f) <= room), _font(sizes[-1]))
-    pen.text(at, _shorten(pen, text, font, room), fill=colour, font=font)
-
-
 def _badge(pen: ImageDraw.ImageDraw, centre: tuple[int, int], right: bool) -> None:
     x, y = centre
     pen.ellipse((x - 9, y - 9, x + 9, y + 9), fill=GOOD if right else BAD)
@@ -121,15 +115,3 @@ def _badge(pen: ImageDraw.ImageDraw, centre: tuple[int, int], right: bool) -> No
     else:
         pen.line((x - 4, y - 4, x + 4, y + 4), fill="white", width=2)
         pen.line((x - 4, y + 4, x + 4, y - 4), fill="white", width=2)
-
-
-def _shorten(pen: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, room: int) -> str:
-    if pen.textlength(text, font=font) <= room:
-        return text
-    while text and pen.textlength(text + "...", font=font) > room:
-        text = text[:-1]
-    return text.rstrip() + "..."
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
