@@ -14,6 +14,8 @@ from .types import Span
 
 #: A word that textual inversion may have given to the tokenizer, a plain word, or a run of punctuation.
 _WORD = re.compile(r"<[^\s<>]+>|\w+(?:[-'\N{RIGHT SINGLE QUOTATION MARK}]\w+)*|[^\w\s]+")
+# What stands between two spaces. Tokenizers divide there, and inside by rules of their own: "red.," is red and .,
+_CHUNK = re.compile(r"\S+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,51 +67,89 @@ def lay_out(pipe: Any, parts: Sequence[Instruction], *, separator: str = ", ") -
     or if brackets divide what the tokenizer keeps whole.
     """
     whole = instructions.join(parts, separator=separator)
+    owner = _owner(parts, separator)
     room = instructions.room(pipe)
     pieces: list[Piece] = []
     ids: list[int] = []
-    for number, part in enumerate(parts):
-        if number:
-            _add(pipe, pieces, ids, separator.strip(), part=None)
-        for span, look in _pieces(part):
-            text = part.text[slice(*span)]
-            marked = any(start < span[1] and span[0] < end for start, end in part.keywords)
-            _add(pipe, pieces, ids, text, part=number, keyword=marked, look=look)
-        if len(ids) > room - 2:
-            raise TextError(
-                f"instruction {number + 1}, {_short(part.text)}, does not fit: {len(ids)} tokens with it, and there is room "
-                f"for {room - 2}: leave some words or instructions out"
-            )
+    for (start, end), look in _divided(pipe, whole):
+        text = whole.text[start:end]
+        own = list(look.token_ids) if look is not None else instructions.tokenize(pipe, text)
+        at = 1 + len(ids)
+        ids += own
+        found = {owner[i] for i in range(start, end)}
+        part = found.pop() if len(found) == 1 else _first(text, owner[start:end])
+        marked = any(low < end and start < high for low, high in whole.keywords)
+        pieces.append(Piece(text=text, tokens=(at, at + len(own)), part=part, keyword=marked, learned=look is not None))
+    _check_room(parts, pieces, room)
     told, _ = instructions.lay_out(pipe, instructions.segments(whole))
     if told[1 : 1 + len(ids)] != ids:
-        raise TextError(
-            f"{_short(whole.text)}: this tokenizer does not keep these words apart; put brackets around whole words, and "
-            "spaces between words"
-        )
+        raise _divides(whole.text)
     return Layout(pieces=tuple(pieces), parts=len(parts), length=room)
 
 
-def _add(pipe: Any, pieces: list[Piece], ids: list[int], text: str, *, look: Any = None, **told: Any) -> None:
-    own = list(look.token_ids) if look is not None else instructions.tokenize(pipe, text)
-    at = 1 + len(ids)
-    ids += own
-    pieces.append(Piece(text=text, tokens=(at, at + len(own)), learned=look is not None, **told))
+def _owner(parts: Sequence[Instruction], separator: str) -> list[int | None]:
+    """The sub-instruction of each character of the joined text; None in what joins two."""
+    owner: list[int | None] = []
+    for number, part in enumerate(parts):
+        owner += [None] * len(separator) if owner else []
+        owner += [number] * len(part.text)
+    return owner
 
 
-def _pieces(part: Instruction) -> list[tuple[Span, Any]]:
-    """Where the words and the learned instructions of a sub-instruction stand, in order. Keywords are divided where
-    their brackets were.
-    """
-    looks = dict(part.looks)
-    edges = {0, len(part.text), *(edge for span in (*part.keywords, *looks) for edge in span)}
+def _first(text: str, owner: Sequence[int | None]) -> int | None:
+    """Whose a piece is that reaches over the end of a sub-instruction: that of its words, a joint's if it has none."""
+    return next((part for character, part in zip(text, owner, strict=True) if character.isalnum()), None)
+
+
+def _divided(pipe: Any, whole: Instruction) -> list[tuple[Span, Any]]:
+    """Where the words, the marks of punctuation and the learned instructions of a text stand, in order."""
     found: list[tuple[Span, Any]] = []
-    cuts = sorted(edges)
-    for start, end in zip(cuts, cuts[1:], strict=False):
-        if (start, end) in looks:
-            found.append(((start, end), looks[start, end]))
-        elif not any(span[0] <= start and end <= span[1] for span in looks):
-            found += [((start + m.start(), start + m.end()), None) for m in _WORD.finditer(part.text[start:end])]
+    at = 0
+    for (start, end), look in [*whole.looks, ((len(whole.text),) * 2, None)]:
+        for chunk in _CHUNK.finditer(whole.text[at:start]):
+            span = (at + chunk.start(), at + chunk.end())
+            found += [(word, None) for word in _words(pipe, whole, span)]
+        if look is not None:
+            found.append(((start, end), look))
+        at = end
     return found
+
+
+def _words(pipe: Any, whole: Instruction, chunk: Span) -> list[Span]:
+    """The words of a chunk, cut at the brackets of keywords; the chunk itself where the tokenizer divides it otherwise."""
+    text = whole.text[slice(*chunk)]
+    words = [(chunk[0] + m.start(), chunk[0] + m.end()) for m in _WORD.finditer(text)]
+    edges = {edge for span in whole.keywords for edge in span}
+    ids = instructions.tokenize(pipe, text)
+    for spans in ([cut for word in words for cut in _cut(word, edges)], words, [chunk]):
+        if [i for span in spans for i in instructions.tokenize(pipe, whole.text[slice(*span)])] == ids:
+            return spans
+        if any(chunk[0] < edge < chunk[1] and whole.text[edge - 1 : edge + 1].isalnum() for edge in edges):
+            raise _divides(whole.text)  # a bracket inside a word
+    return [chunk]
+
+
+def _cut(word: Span, edges: set[int]) -> list[Span]:
+    bounds = [word[0], *sorted(edge for edge in edges if word[0] < edge < word[1]), word[1]]
+    return list(zip(bounds, bounds[1:], strict=False))
+
+
+def _check_room(parts: Sequence[Instruction], pieces: Sequence[Piece], room: int) -> None:
+    for piece in pieces:
+        number = piece.part
+        if number is not None and piece.tokens[1] > room - 1:
+            needed = max(own.tokens[1] for own in pieces if own.part == number) - 1
+            raise TextError(
+                f"instruction {number + 1}, {_short(parts[number].text)}, does not fit: {needed} tokens with it, and there "
+                f"is room for {room - 2}: leave some words or instructions out"
+            )
+
+
+def _divides(text: str) -> TextError:
+    return TextError(
+        f"{_short(text)}: this tokenizer does not keep these words apart; put brackets around whole words, and "
+        "spaces between words"
+    )
 
 
 def _short(text: str) -> str:
