@@ -40,18 +40,22 @@ def smoothed(attention_map: torch.Tensor) -> torch.Tensor:
 def focus_mask(attention_map: torch.Tensor, *, gamma: int, tau: float) -> torch.Tensor:
     """A keyword's map (h, w) to a mask (h, w), bool, as in the paper's section 4.1.
 
-    Gaussian, ``gamma`` times square and min-max normalise (equation 2), then ``>= tau``. With gamma = 0 the map is
+    Gaussian, then ``gamma`` times square and min-max normalise (equation 2), then ``>= tau``. With gamma = 0 the map is
     normalised once. A map that is the same everywhere gives an empty mask.
     """
-    sharp = _min_max(smoothed(attention_map))
+    sharp = smoothed(attention_map)
+    sharp = sharp / sharp.amax().clamp(min=1e-30)  # which changes nothing, but keeps the squares of small numbers apart
+    if gamma == 0:
+        sharp = _min_max(sharp)
     for _ in range(gamma):
         sharp = _min_max(sharp.square())
     return sharp >= tau
 
 
 def _min_max(values: torch.Tensor) -> torch.Tensor:
+    """To [0, 1]; what differs by rounding alone is 0 everywhere."""
     low, high = values.amin(), values.amax()
-    return (values - low) / (high - low).clamp(min=1e-12)
+    return (values - low) / (high - low) if high - low > 1e-5 * high else values * 0
 
 
 def xi(t: float, scale: float = 0.05) -> float:
