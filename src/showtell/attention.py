@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -60,11 +61,11 @@ def installed(
 def map_side(unet: Any, latent_side: tuple[int, int]) -> tuple[int, int]:
     """The side (h, w) of the layers that count as 16x16, for latents of ``latent_side`` (h, w).
 
-    It is the latents' side divided by sample_size / 16: a quarter of the latents for Stable Diffusion, the latents
-    themselves for the starters.
+    It is the latents' side divided by sample_size / 16, or the power of two below that, since layers halve: a quarter of
+    the latents for Stable Diffusion (also where its sample_size is 96), the latents themselves for the starters.
     """
     size = unet.config.sample_size or 64
-    factor = max(1, (size if isinstance(size, int) else max(size)) // 16)
+    factor = 2 ** int(math.log2(max(1, (size if isinstance(size, int) else max(size)) // 16)))
     return -(-latent_side[0] // factor), -(-latent_side[1] // factor)
 
 
