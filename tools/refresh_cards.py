@@ -15,7 +15,9 @@ CARDS = Path(__file__).resolve().parent.parent / "src" / "showtell" / "starters"
 
 def main() -> None:
     made = {path.stem: json.loads(path.read_text()) for path in sorted(CARDS.glob("*.json"))}
-    made["starter"]["defaults"]["visii"] = dict(cards.LEARNING)
+    defaults = made["starter"]["defaults"]
+    defaults["visii"] = dict(cards.LEARNING)
+    defaults["foi"] = {**defaults["ip2p"], **cards.FOCUS}
     cards.write(CARDS, made)
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .loading import export as export
     from .replaying import replay as replay
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 _LAZY = {
     "Edit": "edits",

@@ -42,6 +42,15 @@ WANTED = {
 """What was to be reached before shipping a training on a CPU, decided before any was run, and where the figure stands."""
 
 
+FOCUS: dict[str, Any] = {
+    "strength": 0.9,
+    "gamma": 0,
+    "tau": 0.2,
+    "disentangle": 0.5,
+    "maps": "apart",
+    "text": "apart",
+}
+"""Settings of Focus on Your Instruction, beside the guidance: the best of `showtell bench foi --tune 60`."""
 LEARNING: dict[str, Any] = {**BASE}
 """The starter's settings for learning an edit; `showtell bench visii --tune` compares them with others on training seeds."""
 
@@ -102,12 +111,10 @@ def recipe(settings: Preset) -> dict[str, Any]:
 
 def cards(*, defaults: dict[str, Any], figures: dict[str, Any], training: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The three cards, by name."""
-    grounded = figures["grounding"]
-    focus = {**defaults, "gamma": grounded["gamma"], "tau": grounded["tau"]}
     parts = {
         "starter": (
             "instruct",
-            {"ip2p": defaults, "foi": focus, "visii": dict(LEARNING)},
+            {"ip2p": defaults, "foi": {**defaults, **FOCUS}, "visii": dict(LEARNING)},
             ("editing", "grounding", "autoencoder", "wanted"),
         ),
         "starter-base": ("base", {}, ("base_grounding", "autoencoder")),
