@@ -76,8 +76,8 @@ def lay_out(pipe: Any, parts: Sequence[Instruction], *, separator: str = ", ") -
         own = list(look.token_ids) if look is not None else instructions.tokenize(pipe, text)
         at = 1 + len(ids)
         ids += own
-        found = {owner[i] for i in range(start, end)}
-        part = found.pop() if len(found) == 1 else _first(text, owner[start:end])
+        # A full stop and the comma after it may be one piece: it is the sub-instruction's.
+        part = next((number for number in owner[start:end] if number is not None), None)
         marked = any(low < end and start < high for low, high in whole.keywords)
         pieces.append(Piece(text=text, tokens=(at, at + len(own)), part=part, keyword=marked, learned=look is not None))
     _check_room(parts, pieces, room)
@@ -94,11 +94,6 @@ def _owner(parts: Sequence[Instruction], separator: str) -> list[int | None]:
         owner += [None] * len(separator) if owner else []
         owner += [number] * len(part.text)
     return owner
-
-
-def _first(text: str, owner: Sequence[int | None]) -> int | None:
-    """Whose a piece is that reaches over the end of a sub-instruction: that of its words, a joint's if it has none."""
-    return next((part for character, part in zip(text, owner, strict=True) if character.isalnum()), None)
 
 
 def _divided(pipe: Any, whole: Instruction) -> list[tuple[Span, Any]]:
