@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from . import fitting, images, instruction, layout, models, starts, wording
+from . import fitting, images, instruction, keywords, layout, models, starts, wording
 from .errors import ImageError, MethodError, ShowtellError, TextError
 from .guidance import check_scale
 from .learned import Hybrid, LearnedInstruction
@@ -203,6 +203,10 @@ def prepare(
         opened = images.open_picture(images.mask_like(request.mask))
         mask, record = images.open_mask(opened, size=picture.size), record_of(opened)
     masks, mask_records = _own_masks(request.masks, len(parsed), picture.size)
+    if regions:
+        for part, own in zip(parsed, masks, strict=True):
+            if own is None:
+                keywords.known(layout.lay_out(pipe, [part]), 0)  # an instruction without a word is an error here, too
     frame = fitting.frame_for(
         picture.size, fit=fit, resolution=models.resolution(pipe), multiple=models.size_multiple(pipe)
     )

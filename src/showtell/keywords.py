@@ -60,10 +60,15 @@ class Keyword:
 
 def candidates(pieces: Sequence[Piece]) -> list[Piece]:
     """The content words that do not merely describe; where there are none, those that do; else every word."""
-    found = [piece for piece in pieces if any(c.isalnum() for c in piece.text)]
+    found = [piece for piece in pieces if _spoken(piece)]
     for words in (FUNCTION_WORDS, EDITING_WORDS, DESCRIBING_WORDS):
         found = [piece for piece in found if piece.text.lower() not in words] or found
     return found
+
+
+def _spoken(piece: Piece) -> bool:
+    """Whether it is a word, and not a mark of punctuation."""
+    return piece.learned or any(c.isalnum() for c in piece.text)
 
 
 def known(layout: Layout, part: int) -> Keyword | None:
@@ -75,7 +80,7 @@ def known(layout: Layout, part: int) -> Keyword | None:
     pieces = layout.of(part)
     marked = [piece for piece in pieces if piece.keyword] or [piece for piece in pieces if piece.learned]
     if marked:
-        return _keyword(marked, chosen=False)
+        return _keyword([piece for piece in marked if _spoken(piece)] or marked, chosen=False)
     found = candidates(pieces)
     if not found:
         text = " ".join(piece.text for piece in pieces)
