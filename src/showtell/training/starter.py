@@ -70,6 +70,16 @@ class _Run:
                 told = {"seconds": 0, "device": "taken from the installed starters"}
                 write_atomic(self.folder(stage) / "done.json", json.dumps(told).encode(), force=True)
             copied.replace(self.out / part)
+        if not (self.out / "cards").exists():
+            self._adopt_settings(starters / "cards")
+
+    def _adopt_settings(self, cards: Path) -> None:
+        """The settings of those starters, until a measurement writes cards of this run's own; none of their figures."""
+        for path in cards.glob("*.json"):
+            card = json.loads(path.read_text())
+            card |= {"note": "Trained anew and not measured yet; its settings are those of other starters.", "figures": {}}
+            (self.out / "cards").mkdir(exist_ok=True)
+            write_atomic(self.out / "cards" / path.name, (json.dumps(card, indent=1) + "\n").encode(), force=True)
 
     def once(self, part: str, stage: str, load: Callable[[Path], Any], train: Callable[[], Any]) -> Any:
         """The trained component: from its folder when the stage is done, else trained and written there."""
