@@ -52,10 +52,11 @@ def _knows(name: str, character: str) -> bool:
 
 
 @functools.cache
-def _drawn(name: str, character: str) -> tuple[tuple[int, int], bytes]:
+def _drawn(name: str, character: str) -> bytes:
     used = ImageFont.truetype(name, 16) if name else ImageFont.load_default(16)
-    mask = used.getmask(character)
-    return mask.size, bytes(mask)
+    spot = Image.new("L", (40, 32))
+    ImageDraw.Draw(spot).text((4, 4), character, fill=255, font=used)
+    return spot.tobytes()
 
 
 def one_line(text: str) -> str:

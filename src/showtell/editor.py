@@ -13,6 +13,7 @@ from . import fitting, jobs, loading, methods, models, runs
 from .errors import Cancelled, MethodError, ShowtellError, ShowtellWarning
 
 if TYPE_CHECKING:
+    from .edits import Edit
     from .learned import LearnedInstruction
     from .types import StepCallback
 
@@ -135,6 +136,12 @@ class Editor:
         from .learning import learn
 
         return learn(self, pairs, **options)
+
+    def compare(self, image: Any, instructions: Any, **options: Any) -> dict[str, Edit]:
+        """Several methods side by side, with one seed: see :func:`showtell.comparing.compare` for the options."""
+        from .comparing import compare
+
+        return compare(self, image, instructions, **options)
 
     def _settle(self, method: Any, given: dict[str, Any]) -> tuple[Any, dict[str, str]]:
         value = methods.resolve("ip2p" if method is None else method)

@@ -76,10 +76,10 @@ class Edit:
         """
         if not self.masks or self.source is None:
             raise MethodError("this edit has no regions to show: use method 'foi', or limit it by a mask")
-        return overlays.regions(self.source, self.masks, self._legend())
+        return overlays.regions(self.source, self.masks, self.legend())
 
-    def _legend(self) -> list[tuple[str, str]]:
-        """What each region was for, and how it was found."""
+    def legend(self) -> list[tuple[str, str]]:
+        """Of each region, what it was for, and how it was found."""
         told, weights = self.recipe.instructions, self.recipe.weights
         if len(weights) != len(self.masks) or len(told) != len(self.masks):
             return [(", ".join(told), "your mask")] * len(self.masks)

@@ -13,14 +13,12 @@ from . import fitting, images, instruction, keywords, layout, models, starts, wo
 from .errors import ImageError, MethodError, ShowtellError, TextError
 from .guidance import check_scale
 from .learned import Hybrid, LearnedInstruction
-from .recipe import FileRecord, LearnedRecord, record_of
+from .recipe import MOST_WEIGHT, FileRecord, LearnedRecord, record_of
 
 if TYPE_CHECKING:
     import numpy as np
 
 _SEED_LIMIT = 2**63
-#: The greatest weight of an instruction.
-MOST_WEIGHT = 10.0
 #: Where a run's noise comes from: drawn anew, or what a learned instruction was learned with.
 NOISES = ("random", "recorded")
 
@@ -191,7 +189,7 @@ def prepare(
     picture = images.open_picture(request.image)
     notes = list(picture.notes)
     whole = instruction.join(parsed)
-    _check_regions(request, regions=regions)
+    check_regions(weights=request.weights, masks=request.masks, regions=regions)
     if regions:
         layout.lay_out(pipe, parsed)  # what is too long is an error here: no instruction may be cut off unseen
     segments = wording.segments(pipe, whole, looks, weights, notes)
@@ -202,7 +200,7 @@ def prepare(
     if request.mask is not None:
         opened = images.open_picture(images.mask_like(request.mask))
         mask, record = images.open_mask(opened, size=picture.size), record_of(opened)
-    masks, mask_records = _own_masks(request.masks, len(parsed), picture.size)
+    masks, mask_records = own_masks(request.masks, len(parsed), picture.size)
     if regions:
         for part, own in zip(parsed, masks, strict=True):
             if own is None:
@@ -222,20 +220,21 @@ def prepare(
     return Job(
         picture=picture, frame=frame, instructions=parsed, told=told, segments=segments, negative=negative, mask=mask,
         learned=tuple(LearnedRecord(name=name, parts=looks[name].made_of) for name in used), recorded=recorded,
-        mask_record=record, weights=_weights(request.weights, len(parsed)), masks=masks, mask_records=mask_records,
+        mask_record=record, weights=checked_weights(request.weights, len(parsed)), masks=masks, mask_records=mask_records,
         seed=seed, generator=request.generator, notes=notes,
     )  # fmt: skip
 
 
-def _check_regions(request: Request, *, regions: bool) -> None:
-    for name in ("weights", "masks"):
-        if getattr(request, name) is not None and not regions:
+def check_regions(*, weights: Any, masks: Any, regions: bool) -> None:
+    """Raise ``MethodError`` for weights or masks of instructions under a method without ``regions``."""
+    for name, told in (("weights", weights), ("masks", masks)):
+        if told is not None and not regions:
             raise MethodError(
                 f"{name} are for a method that keeps each instruction in its own region: use method 'foi'"
             )
 
 
-def _weights(told: Any, parts: int) -> tuple[float, ...]:
+def checked_weights(told: Any, parts: int) -> tuple[float, ...]:
     """The weight of each instruction: 1 where none is told. Raises ``MethodError``."""
     if told is None:
         return (1.0,) * parts
@@ -247,7 +246,7 @@ def _weights(told: Any, parts: int) -> tuple[float, ...]:
     return tuple(float(weight) for weight in given)
 
 
-def _own_masks(told: Any, parts: int, size: tuple[int, int]) -> tuple[tuple[Any, ...], tuple[FileRecord | None, ...]]:
+def own_masks(told: Any, parts: int, size: tuple[int, int]) -> tuple[tuple[Any, ...], tuple[FileRecord | None, ...]]:
     """The user's mask of each instruction, (H, W) bool, or None, and their records. Raises ``MethodError``, ``ImageError``."""
     if told is None:
         return (None,) * parts, (None,) * parts

@@ -37,21 +37,34 @@ def regions(picture: Image.Image, masks: Sequence[np.ndarray], legend: Sequence[
 
     Where masks overlap, stripes of their colours alternate. Small pictures are enlarged, so that the legend fits.
     """
-    shown = drawing.within(picture, (_MOST, _MOST), most=max(1.0, _LEAST / max(picture.size)))
-    sized = [np.asarray(Image.fromarray(mask).resize(shown.size, Image.Resampling.NEAREST)) for mask in masks]
-    shown = _tinted(shown, sized)
-    _number(ImageDraw.Draw(shown), sized)
-    width = max(shown.width, _LEGEND)
-    page = Image.new("RGB", (width, shown.height + 12 + _ROW * len(legend) + 8), drawing.PAPER)
-    page.paste(shown, ((width - shown.width) // 2, 0))
+    shown = tinted(picture, masks)
+    rows = key(legend, width=max(shown.width, _LEGEND))
+    page = Image.new("RGB", (rows.width, shown.height + rows.height), drawing.PAPER)
+    page.paste(shown, ((rows.width - shown.width) // 2, 0))
+    page.paste(rows, (0, shown.height))
+    return page
+
+
+def key(legend: Sequence[tuple[str, str]], *, width: int) -> Image.Image:
+    """The legend alone: a line for each region, as in :func:`regions`."""
+    page = Image.new("RGB", (width, 12 + _ROW * len(legend) + 8), drawing.PAPER)
     pen = ImageDraw.Draw(page)
     for number, (asked, found) in enumerate(legend):
-        y = shown.height + 12 + _ROW * number
+        y = 12 + _ROW * number
         _badge(pen, (20, y + 10), number)
         room = width - 52
         end = drawing.line(pen, (40, y), asked, drawing.INK, round(room * 0.66), (16, 15, 14))
         drawing.line(pen, (end + 12, y), found, drawing.GREY, room + 28 - end, (16, 15, 14))
     return page
+
+
+def tinted(picture: Image.Image, masks: Sequence[np.ndarray]) -> Image.Image:
+    """The numbered regions over the paled picture, without a legend."""
+    shown = drawing.within(picture, (_MOST, _MOST), most=max(1.0, _LEAST / max(picture.size)))
+    sized = [np.asarray(Image.fromarray(mask).resize(shown.size, Image.Resampling.NEAREST)) for mask in masks]
+    shown = _tinted(shown, sized)
+    _number(ImageDraw.Draw(shown), sized)
+    return shown
 
 
 def _tinted(picture: Image.Image, masks: Sequence[np.ndarray]) -> Image.Image:

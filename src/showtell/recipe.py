@@ -25,6 +25,8 @@ CHUNK = "showtell"
 _MAX_LENGTH = 4 * 1024 * 1024
 #: Bound on the strength of a learned instruction, either way.
 MOST_STRENGTH = 10.0
+#: The greatest weight of an instruction.
+MOST_WEIGHT = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +132,13 @@ def from_json(text: str, *, name: str) -> Recipe:
             raise FileFormatError(f"{name}: its recipe is damaged (learned.{number}.parts: there are none)")
         if not all(abs(part.weight) <= MOST_STRENGTH for part in record.parts):  # so NaN is refused, too
             raise FileFormatError(f"{name}: its recipe is damaged (learned.{number}.parts: a weight is out of range)")
+    for part, rows in (("weights", found.weights), ("masks", found.masks)):
+        if rows and len(rows) != len(found.instructions):
+            raise FileFormatError(
+                f"{name}: its recipe is damaged ({part}: {len(rows)} for {len(found.instructions)} instructions)"
+            )
+    if not all(0 <= weight <= MOST_WEIGHT for weight in found.weights):
+        raise FileFormatError(f"{name}: its recipe is damaged (weights: one is out of range)")
     return found
 
 

@@ -21,6 +21,7 @@ def replay(
     input: Any = None,
     *,
     mask: Any = None,
+    masks: Any = None,
     learned: Any = None,
     pairs: Any = None,
     editor: Editor | None = None,
@@ -33,11 +34,11 @@ def replay(
     On the same machine, with the same versions and number of threads, the pixels are the same; those of a picture that
     was edited in a batch, within 1/255, since it is now edited alone.
 
-    ``input``, ``mask``, ``learned`` (one or several) and ``pairs`` (as ``Pairs.of`` takes them) stand for the files that
-    the recipe names, where they have moved. ``editor`` is used instead of loading the recipe's model; ``device`` and
-    ``dtype`` are the recipe's unless given. ``watching``: ``callback``, ``progress``, ``cancel``. The result's ``notes``
-    begin with whatever differs from the recipe, and whether the pixels came out the same. Raises ``FileFormatError``,
-    ``ImageError``, ``MethodError``, ``ModelError``.
+    ``input``, ``mask``, ``masks`` (for each instruction a mask or None), ``learned`` (one or several) and ``pairs`` (as
+    ``Pairs.of`` takes them) stand for the files that the recipe names, where they have moved. ``editor`` is used instead
+    of loading the recipe's model; ``device`` and ``dtype`` are the recipe's unless given. ``watching``: ``callback``,
+    ``progress``, ``cancel``. The result's ``notes`` begin with whatever differs from the recipe, and whether the pixels
+    came out the same. Raises ``FileFormatError``, ``ImageError``, ``MethodError``, ``ModelError``.
     """
     made = recipe.read(png)
     if made.seed is None:
@@ -47,10 +48,13 @@ def replay(
     picture = images.open_picture(input if input is not None else _find(made.input, Path(png), "input"))
     if made.mask is not None and mask is None:
         mask = _find(made.mask, Path(png), "mask")
+    if mask is not None:
+        images.open_mask(mask, size=picture.size)
+    own, strays = _masks(made, Path(png), masks, picture.size)
     if editor is None:
         editor = load(made.model.id, device=device or _device(made), dtype=dtype or made.model.dtype)
     looks, strange = _learned(made, Path(png), learned)
-    differs = [*_differences(made, editor, picture, mask), *strange, *others]
+    differs = [*_differences(made, editor, picture, mask), *strange, *others, *strays]
     edit = editor.edit(
         picture,
         list(made.instructions) or None,
@@ -61,6 +65,8 @@ def replay(
         scheduler=made.scheduler,
         negative_prompt=made.negative_prompt,
         mask=mask,
+        weights=list(made.weights) or None,
+        masks=own,
         fit=made.fit,
         sequential=made.sequential,
         **watching,
@@ -79,9 +85,44 @@ def _method(made: recipe.Recipe, png: str | os.PathLike[str], shown: Pairs | Non
     return method
 
 
+def _masks(made: recipe.Recipe, png: Path, given: Any, size: tuple[int, int]) -> tuple[list[Any] | None, list[str]]:
+    """The user's mask of each instruction, opened, None where there was none; and which are not those that were used."""
+    if not getattr(methods.resolve(made.method.name), "regions", False):
+        if made.weights or made.masks:
+            raise FileFormatError(f"{png}: its recipe is damaged (weights: method {made.method.name!r:.40} takes none)")
+        if given is not None:
+            raise MethodError(
+                f"{png}: its method, {made.method.name!r:.40}, has no masks of instructions: leave them out"
+            )
+        return None, []
+    recorded = made.masks or (None,) * len(made.instructions)
+    told = list(given) if isinstance(given, (list, tuple)) else [given] if given is not None else [None] * len(recorded)
+    if len(told) != len(recorded):
+        raise MethodError(
+            f"{png}: masks has {len(told)} items for {len(recorded)} instructions: give one for each, or None"
+        )
+    found, strange = [], []
+    for number, (record, new) in enumerate(zip(recorded, told, strict=True), start=1):
+        if record is None:
+            if new is not None:
+                raise MethodError(f"{png}: instruction {number} had no mask of yours: leave its mask out")
+            found.append(None)
+            continue
+        place = _find(record, png, f"mask of instruction {number}") if new is None else images.mask_like(new)
+        opened = images.open_picture(place)
+        images.open_mask(opened, size=size)
+        if opened.pixels_sha256 != record.pixels_sha256:
+            strange.append(f"the mask of instruction {number} is not the one that was used (its pixels differ)")
+        found.append(opened)
+    return found if any(one is not None for one in found) else None, strange
+
+
 def _find(record: recipe.FileRecord, png: Path, what: str) -> Path:
     """The file of a recipe: where it was, else beside the PNG."""
-    how = "--before and --after (pairs=...)" if what in ("before", "after") else f"--{what} ({what}=...)"
+    hows = {"before": "--before and --after (pairs=...)", "after": "--before and --after (pairs=...)"}
+    how = hows.get(what, f"--{what} ({what}=...)")
+    if what.startswith("mask of instruction "):
+        how = f"--mask-for {what.rpartition(' ')[2]}=FILE (masks=...)"
     if record.path is None:
         raise ImageError(f"{png}: its {what} was a picture in memory: give it with {how}")
     if (place := _place(record.path, png)) is not None:

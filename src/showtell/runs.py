@@ -43,17 +43,10 @@ def run(
     """
     import torch
 
-    device = models.device_of(pipe)
     fresh = schedulers.fresh_scheduler(method.scheduler, pipe.scheduler.config)
     config = schedulers.recorded(fresh)
     with _failures():
-        steps = SchedulerStep(
-            fresh,
-            num_inference_steps=method.num_inference_steps,
-            device=device,
-            generators=[job.generator for job in batch],
-        )
-        plan = method.plan(_context(pipe, batch, steps, regions=getattr(method, "regions", False)))
+        steps, plan = _planned(pipe, batch, method, fresh)
         denoise = sampling.GuidedDenoiser(
             network=networks.network(pipe),
             conditioning=plan.conditioning,
@@ -84,6 +77,36 @@ def run(
         _finish(job, result, z, hidden, shared, found) if good else ShowtellError(_NO_PICTURE)
         for (job, result, z, hidden, good), found in zip(pictures, regions, strict=True)
     ]
+
+
+def check(pipe: Any, batch: list[jobs.Job], *, method: Any) -> None:
+    """Plan a run and leave it there, so that what is wrong is known before a long one. The jobs are used up by it.
+
+    Raises ``MethodError``, or ``ShowtellError`` for lack of memory.
+    """
+    try:
+        with _failures():
+            fresh = schedulers.fresh_scheduler(method.scheduler, pipe.scheduler.config)
+            _, plan = _planned(pipe, batch, method, fresh)
+            with plan.attention:  # which may not fit the pipeline
+                pass
+    finally:
+        models.release(pipe)
+
+
+def _planned(pipe: Any, batch: list[jobs.Job], method: Any, fresh: Any) -> tuple[SchedulerStep, methods.Plan]:
+    steps = SchedulerStep(
+        fresh,
+        num_inference_steps=method.num_inference_steps,
+        device=models.device_of(pipe),
+        generators=[job.generator for job in batch],
+    )
+    return steps, method.plan(_context(pipe, batch, steps, regions=getattr(method, "regions", False)))
+
+
+def context(pipe: Any, job: jobs.Job, steps: SchedulerStep) -> methods.Context:
+    """What a method with regions is told of one picture."""
+    return _context(pipe, [job], steps, regions=True)
 
 
 def _finite(values: torch.Tensor) -> torch.Tensor:

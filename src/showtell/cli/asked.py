@@ -28,26 +28,35 @@ class Asked:
 
 
 def read(
-    words: Sequence[str], learned: Sequence[Path], strength: float | None, *, method: str, noise: str = "random"
+    words: Sequence[str],
+    learned: Sequence[Path],
+    strength: float | None,
+    *,
+    methods: Sequence[Any],
+    noise: str = "random",
 ) -> Asked:
-    """Words and learned files as one request. A single file that the words do not call goes before them.
+    """Words and learned files as one request to each of ``methods``.
 
-    Raises ``TextError`` for words that are missing or cannot be read and for a file that is not used,
-    ``FileFormatError`` for what is no learned instruction, ``MethodError`` for a strength out of range.
+    A single file that the words do not call goes before them; where a method keeps each instruction in its own region,
+    each such file is an instruction of its own. Raises ``TextError`` for words that are missing or cannot be read and for a
+    file that is not used, ``FileFormatError`` for what is no learned instruction, ``MethodError`` for a strength out of
+    range.
     """
-    from showtell import instruction, methods, wording
+    from showtell import instruction, wording
 
     for text in words:
         options.check_text(text)
-    needed = type(methods.resolve(method)).words == "required"
+    needed = any(method.words == "required" for method in methods)
+    apart = any(getattr(method, "regions", False) for method in methods)
     if needed and not words and not learned:
         raise TextError(f"the instruction is missing: give WORDS, {_EXAMPLE}, or a learned file with --learned")
     if strength is not None and not learned:
-        raise UsageError("--strength is that of learned instructions: give one with --learned")
+        own = "; that of the method is --set strength=0.8" if any(hasattr(m, "strength") for m in methods) else ""
+        raise UsageError(f"--strength is that of learned instructions: give one with --learned{own}")
     looks = wording.named(list(learned))
     if strength is not None:
         looks = {name: look * strength for name, look in looks.items()}
-    told, notes = _called(list(words), looks)
+    told, notes = _called(list(words), looks, apart=apart)
     for text in told:
         instruction.parse(text, looks)
     if noise == "recorded" and not any(look.noise is not None for look in looks.values()):
@@ -57,7 +66,7 @@ def read(
     return Asked(instruction=told[0] if len(told) == 1 else told or None, looks=looks, notes=notes)
 
 
-def _called(words: list[str], looks: dict[str, LearnedInstruction]) -> tuple[list[str], list[str]]:
+def _called(words: list[str], looks: dict[str, LearnedInstruction], *, apart: bool) -> tuple[list[str], list[str]]:
     """The words, in which every learned file is called by its name."""
     from showtell import instruction
 
@@ -65,6 +74,10 @@ def _called(words: list[str], looks: dict[str, LearnedInstruction]) -> tuple[lis
     idle = [name for name in looks if name not in called]
     if not words and len(looks) < 2 or not idle:
         return words, []
+    if apart:
+        told = [*(f"<{name}>" for name in idle), *words]
+        said = "is an instruction of its own, since the words do not call it"
+        return told, [f"<{name}> {said}: number {number}" for number, name in enumerate(idle, 1)]
     if len(looks) == 1 and words[0].strip():
         told = [f"<{idle[0]}> {words[0]}", *words[1:]]
         return told, [f'the words do not call <{idle[0]}>, so it was put before them: "{told[0]}"']
@@ -73,20 +86,19 @@ def _called(words: list[str], looks: dict[str, LearnedInstruction]) -> tuple[lis
     raise TextError(f'{fault}: say how they go together, for example "{names}"')
 
 
-def pairs(method: str, before: Path | None, after: Path | None) -> Pairs | None:
-    """The pair of a method that takes one. Raises ``UsageError`` where it has none, or for one that is not whole."""
-    from showtell import methods
+def pairs(methods: Sequence[Any], before: Path | None, after: Path | None) -> Pairs | None:
+    """The pair of a method that takes one. Raises ``UsageError`` where none does, or for one that is not whole."""
     from showtell.pairs import Pairs
 
-    takes = "pairs" in {field.name for field in dataclasses.fields(methods.resolve(method))}
+    taking = [m.name for m in methods if "pairs" in {field.name for field in dataclasses.fields(m)}]
     if before is None and after is None:
-        if takes:
-            raise ImageError(f"method {method!r} needs a pair: give its pictures with --before and --after")
+        if taking:
+            raise ImageError(f"method {taking[0]!r} needs a pair: give its pictures with --before and --after")
         return None
-    if not takes:
+    if not taking:
         raise MethodError(
-            f"method {method!r} takes no --before and --after: learn the edit with 'showtell learn --before A --after B -o "
-            "look.safetensors', then edit with --learned look.safetensors"
+            f"method {methods[0].name!r} takes no --before and --after: learn the edit with 'showtell learn --before A "
+            "--after B -o look.safetensors', then edit with --learned look.safetensors"
         )
     if before is None or after is None:
         raise ImageError(f"one picture of a pair: --{'before' if before is None else 'after'} is missing")

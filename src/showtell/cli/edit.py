@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from showtell.cli import asked, console, options
+from showtell.cli import asked, console, options, parts
 
 if TYPE_CHECKING:
     from showtell.edits import Edit
+    from showtell.images import Picture
 
 EPILOG = 'Example: showtell edit house.png "make the house blue" "remove the tree" -o blue.png --seed 1'
 
@@ -39,8 +40,14 @@ def edit(
         typer.Option("--noise", help="recorded: that of the learning, which keeps more of the picture."),
     ] = "random",
     method: Annotated[
-        str, typer.Option("--method", help="ip2p; instructdiffusion for its weights; grid, with --before and --after.")
+        str,
+        typer.Option("--method", help="ip2p; foi: each instruction in its place; instructdiffusion; grid: by a pair."),
     ] = "ip2p",
+    compare: Annotated[
+        str | None, typer.Option("--compare", help="Methods side by side, such as ip2p,sequential,foi; OUT is a sheet.")
+    ] = None,
+    weights: parts.Weights = None,
+    mask_for: parts.MaskFor = None,
     before: Annotated[Path | None, typer.Option("--before", help="For method grid: a picture before the edit.")] = None,
     after: Annotated[Path | None, typer.Option("--after", help="For method grid: the same picture after it.")] = None,
     model: options.Model = "starter",
@@ -56,9 +63,12 @@ def edit(
     scheduler: Annotated[
         str | None, typer.Option("--scheduler", help="euler-ancestral, ddim, dpm++, ..., or a diffusers class.")
     ] = None,
+    also: parts.Set = None,
     fit: options.Fit = "fit",
     sequential: Annotated[bool, typer.Option("--sequential", help="Less memory, more time.")] = False,
-    save_masks: Annotated[bool, typer.Option("--save-masks", help="Write the edited regions beside OUT.")] = False,
+    save_masks: Annotated[
+        bool, typer.Option("--save-masks", help="Write the regions, and who they went to, beside OUT.")
+    ] = False,
     seed: options.Seed = None,
     device: options.Device = "auto",
     dtype: options.Dtype = None,
@@ -67,60 +77,69 @@ def edit(
 ) -> None:
     """Edit a picture by words, by a learned instruction, or by both.
 
-    A learned file is called by its name in the words, as in "<look> a squirrel"; alone, it is the instruction. Options
-    that are left out take the model card's tuned values, else the paper's. The result has the input's size; a PNG
-    carries its recipe, from which `showtell replay` makes it again.
+    A learned file is called by its name in the words, as in "<look> a squirrel"; alone, it is the instruction. Method foi
+    keeps each quoted instruction in its own place, found by its keyword: "make the [circle] red" "add a [star]". Options
+    that are left out take the model card's tuned values, else the paper's. The result has the input's size; a PNG carries
+    its recipe, from which `showtell replay` makes it again. With --compare, OUT shows the methods side by side, and each
+    result is beside it: OUT.ip2p.png and so on.
     """
-    chosen: dict[str, Any] = {
+    from showtell.cli import compare as comparison
+
+    methods = comparison.methods(method, compare)
+    settings: dict[str, Any] = {
         "num_inference_steps": steps,
         "guidance_scale": guidance_scale,
         "image_guidance_scale": image_guidance_scale,
         "scheduler": scheduler,
-        "pairs": asked.pairs(method, before, after),
+        "pairs": asked.pairs(list(methods.values()), before, after),
+        **parts.settings(also or []),
     }
     options.check_text(negative or "")
-    request = asked.read(words or [], learned or [], strength, method=method, noise=noise)
-    opened = _check(picture, out, method, chosen, mask, save_masks=save_masks, force=force)
+    request = asked.read(words or [], learned or [], strength, methods=list(methods.values()), noise=noise)
+    opened = _open(picture, out, mask, force=force)
+    comparison.check(methods, settings, together=compare is not None)
+    instructions = parts.count(request.instruction)
+    apart = any(getattr(value, "regions", False) for value in methods.values())
+    own = parts.read(weights, mask_for or [], instructions=instructions, size=opened.size, regions=apart)
+    result_masks = instructions if apart else int(mask is not None)
+    comparison.check_files(
+        out, methods if compare is not None else {}, masks=result_masks if save_masks else 0, force=force
+    )
 
     import showtell
 
     editor = showtell.load(model, device=device, dtype=dtype)
+    told: dict[str, Any] = {
+        "learned": request.looks,
+        "noise": noise,
+        "seed": options.draw_seed(seed),
+        "negative_prompt": negative,
+        "mask": mask,
+        "weights": own.weights,
+        "masks": own.masks,
+        "fit": fit,
+        "sequential": sequential,
+        **settings,
+    }
     with console.progress("editing", as_json=as_json) as tick:
-        result = editor.edit(
-            opened,
-            request.instruction,
-            learned=request.looks,
-            noise=noise,
-            method=method,
-            seed=options.draw_seed(seed),
-            negative_prompt=negative,
-            mask=mask,
-            fit=fit,
-            sequential=sequential,
-            callback=lambda i, n, _: tick(i + 1, n),
-            **chosen,
-        )
+        told["callback"] = lambda i, n, _: tick(i + 1, n)
+        if compare is not None:
+            found = editor.compare(opened, request.instruction, methods=list(methods), **told)
+        else:
+            found = {method: editor.edit(opened, request.instruction, method=method, **told)}
+    if compare is not None:
+        comparison.finish(found, out, notes=request.notes, save_masks=save_masks, as_json=as_json, force=force)
+        return
+    result = found[method]
     result.notes[:0] = request.notes
     report(result, out, masks=_save(result, out, save_masks=save_masks, force=force), as_json=as_json)
 
 
-def _check(
-    picture: Path,
-    out: Path,
-    method: str,
-    chosen: dict[str, Any],
-    mask: Path | None,
-    *,
-    save_masks: bool,
-    force: bool,
-) -> Any:
-    """Everything that can be wrong is found before a model is loaded. Returns the opened picture."""
-    from showtell import edits, files, images, methods
+def _open(picture: Path, out: Path, mask: Path | None, *, force: bool) -> Picture:
+    """The opened picture. What is wrong with the files is found before a model is loaded."""
+    from showtell import edits, images
 
     edits.check_picture_path(out, force=force)
-    if save_masks and mask is not None:
-        files.check_output(f"{out.with_suffix('')}.mask1.png", force=force)
-    methods.settle(methods.resolve(method), given=chosen, card={})
     opened = images.open_picture(picture)
     if mask is not None:
         images.open_mask(mask, size=opened.size)
@@ -130,16 +149,30 @@ def _check(
 
 def _save(result: Edit, out: Path, *, save_masks: bool, force: bool) -> list[str]:
     result.save(out, force=force)
-    if not save_masks:
-        return []
+    return saved_masks(result, out, force=force) if save_masks else []
+
+
+def saved_masks(result: Edit, out: Path, *, force: bool) -> list[str]:
+    """Write the masks and their overlay beside ``out``; a note says so where there are none."""
     if not result.masks:
         result.notes.append("no mask was saved: this method edits everywhere unless --mask limits it")
     return [str(path) for path in result.save_masks(out.with_suffix(""), force=force)]
 
 
 def report(result: Edit, out: Path, *, masks: list[str], as_json: bool) -> None:
-    """Say what was written, with which seed."""
-    recipe = result.recipe.to_dict()
-    written = {"written": str(out), "masks": masks, "seed": result.seed, "size": list(result.image.size)}
+    """Say what was written, with which seed. ``masks``: files of the masks, the overlay's last."""
     lines = [f"wrote {out} (seed {result.seed})", *(f"wrote {path}" for path in masks)]
-    console.finish({**written, "recipe": recipe}, "\n".join(lines), as_json=as_json, notes=result.notes)
+    console.finish(described(result, out, masks), "\n".join(lines), as_json=as_json, notes=result.notes)
+
+
+def described(result: Edit, out: Path, masks: list[str]) -> dict[str, Any]:
+    """A result as JSON tells it."""
+    return {
+        "written": str(out),
+        "masks": masks[:-1],
+        "overlay": masks[-1] if masks else None,
+        "keywords": result.keywords,
+        "seed": result.seed,
+        "size": list(result.image.size),
+        "recipe": result.recipe.to_dict(),
+    }

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from showtell.cli import asked, console, options
+from showtell.cli import asked, console, options, parts
 from showtell.cli.edit import report
 
 
@@ -20,6 +20,12 @@ def replay(
     out: options.Out,
     picture: Annotated[Path | None, typer.Option("--input", help="The input, if it has moved.")] = None,
     mask: Annotated[Path | None, typer.Option("--mask", help="The mask, if it has moved.")] = None,
+    mask_for: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--mask-for", metavar="N=FILE", help="The mask of instruction N, if it has moved; may be repeated."
+        ),
+    ] = None,
     learned: Annotated[
         list[Path] | None, typer.Option("--learned", help="A learned file, if it has moved; may be repeated.")
     ] = None,
@@ -39,17 +45,19 @@ def replay(
     The seed is the recipe's. On the same machine, with the same versions and number of threads, the pixels are
     identical; those of a picture that was edited in a batch, within 1/255. The notes say what differs.
     """
-    from showtell import edits, recipe
+    from showtell import edits, methods, recipe
     from showtell.replaying import replay as again
 
     edits.check_picture_path(out, force=force)
     made = recipe.read(edited)
     edits.check_picture_path(out, size=made.size, force=force)
-    pairs = None if before is None and after is None else asked.pairs(made.method.name, before, after)
+    shown = before is not None or after is not None
+    pairs = asked.pairs([methods.resolve(made.method.name)], before, after) if shown else None
+    masks = parts.mask_files(mask_for, instructions=len(made.instructions)) if mask_for else None
     looks = asked.learned_files(learned or [])
     with console.progress("editing", as_json=as_json) as tick:
         result = again(
-            edited, picture, mask=mask, learned=looks, pairs=pairs, device=device, dtype=dtype,
+            edited, picture, mask=mask, masks=masks, learned=looks, pairs=pairs, device=device, dtype=dtype,
             callback=lambda i, n, _: tick(i + 1, n),
         )  # fmt: skip
     result.save(out, force=force)
