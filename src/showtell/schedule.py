@@ -123,8 +123,20 @@ class SchedulerStep:
             raise MethodError(
                 f"strength={strength:g} of {self.num_inference_steps} steps is none: raise strength or num_inference_steps"
             )
-        first = (self.num_inference_steps - kept) * getattr(self.scheduler, "order", 1)
-        return self.schedule[first:]
+        first = self.num_inference_steps - kept
+        if first and type(self.scheduler).__name__ == "PNDMScheduler":
+            return self._multistep(first)
+        return self.schedule[first * getattr(self.scheduler, "order", 1) :]
+
+    def _multistep(self, first: int) -> list[tuple[Any, Any]]:
+        """PNDM from step ``first`` on. It counts its own steps: Runge-Kutta steps come first of all or not at all, and the
+        second of the others is taken twice, wherever the run begins. (Stock pipelines leave it a step behind.)
+        """
+        scheduler = self.scheduler
+        scheduler.register_to_config(skip_prk_steps=True)
+        scheduler.set_timesteps(self.num_inference_steps, device=scheduler.timesteps.device)
+        distinct = [scheduler.timesteps[0], *scheduler.timesteps[2:]][first:]
+        return pairs([*distinct[:1], *distinct[1:2], *distinct[1:]])
 
     def scale_input(self, x: torch.Tensor, t: Any) -> torch.Tensor:
         """The latents as the network takes them: divided by sqrt(sigma^2 + 1) for schedulers in sigma space."""
