@@ -64,8 +64,9 @@ class FocusRun:
                 control.watching = True
             else:
                 self._look(branches)
-        # Masks that are known before the mask step's own call serve it, too.
-        early = step == at and (self._known() or self.method.maps == "apart")
+        # Masks that were looked for beside the mask step's own call serve it, too. The user's wait, since the picture beside
+        # in the batch may have none, and a batch is to equal single edits.
+        early = step == at and self.method.maps == "apart"
         if (step > at or early) and step < self.modulate_until:
             control.rule = self._rule(float(branches.timestep) / self.train_steps)
         control(branches)
