@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from showtell.cli import bench, caption, demo, doctor, edit, learn, models, replay, scenes, train
+from showtell.cli import attend, bench, caption, demo, doctor, edit, learn, models, replay, scenes, train
 
 app = typer.Typer(
     help="Edit pictures by showing or by telling.",
@@ -37,6 +37,7 @@ def root(
 edit.register(app)
 learn.register(app)
 caption.register(app)
+attend.register(app)
 replay.register(app)
 scenes.register(app)
 train.register(app)
