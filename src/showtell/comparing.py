@@ -85,10 +85,12 @@ def sheet(edits: Mapping[str, Edit], *, heading: str = "") -> Image.Image:
     for name, edit in edits.items():
         tiles.append(drawing.Tile(picture=edit.image, caption=name))
         if edit.masks and edit.recipe.weights:
-            tiles.append(drawing.Tile(picture=overlays.tinted(source, edit.masks), caption=f"{name}: its regions"))
+            tiles.append(
+                drawing.Tile(picture=overlays.tinted(source, edit.masks, side=256), caption=f"{name}: its regions")
+            )
             keys.append(edit.legend())
     page = drawing.page(heading or "One picture, several methods", [("", tiles)], cell=256, columns=6)
-    parts = [page, *(overlays.key(legend, width=page.width) for legend in keys)]
+    parts = [page, *(overlays.key(legend, width=page.width, left=drawing.MARGIN) for legend in keys)]
     whole = Image.new("RGB", (page.width, sum(part.height for part in parts)), drawing.PAPER)
     top = 0
     for part in parts:

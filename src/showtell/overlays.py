@@ -45,22 +45,23 @@ def regions(picture: Image.Image, masks: Sequence[np.ndarray], legend: Sequence[
     return page
 
 
-def key(legend: Sequence[tuple[str, str]], *, width: int) -> Image.Image:
+def key(legend: Sequence[tuple[str, str]], *, width: int, left: int = 8) -> Image.Image:
     """The legend alone: a line for each region, as in :func:`regions`."""
     page = Image.new("RGB", (width, 12 + _ROW * len(legend) + 8), drawing.PAPER)
     pen = ImageDraw.Draw(page)
     for number, (asked, found) in enumerate(legend):
         y = 12 + _ROW * number
-        _badge(pen, (20, y + 10), number)
-        room = width - 52
-        end = drawing.line(pen, (40, y), asked, drawing.INK, round(room * 0.66), (16, 15, 14))
-        drawing.line(pen, (end + 12, y), found, drawing.GREY, room + 28 - end, (16, 15, 14))
+        _badge(pen, (left + 12, y + 10), number)
+        room = width - 2 * left - 36
+        end = drawing.line(pen, (left + 32, y), asked, drawing.INK, round(room * 0.66), (16, 15, 14))
+        drawing.line(pen, (end + 12, y), found, drawing.GREY, room + left + 20 - end, (16, 15, 14))
     return page
 
 
-def tinted(picture: Image.Image, masks: Sequence[np.ndarray]) -> Image.Image:
-    """The numbered regions over the paled picture, without a legend."""
-    shown = drawing.within(picture, (_MOST, _MOST), most=max(1.0, _LEAST / max(picture.size)))
+def tinted(picture: Image.Image, masks: Sequence[np.ndarray], *, side: int | None = None) -> Image.Image:
+    """The numbered regions over the paled picture, without a legend; ``side`` is that of the result, if it matters."""
+    most = max(1.0, _LEAST / max(picture.size))
+    shown = drawing.within(picture, (side, side)) if side else drawing.within(picture, (_MOST, _MOST), most=most)
     sized = [np.asarray(Image.fromarray(mask).resize(shown.size, Image.Resampling.NEAREST)) for mask in masks]
     shown = _tinted(shown, sized)
     _number(ImageDraw.Draw(shown), sized)
