@@ -71,14 +71,9 @@ class Attention:
                         )
                     )
             sections.append((f"{part + 1}  {told}", tiles))
-        return drawing.page(
-            "Where each word looks",
-            sections,
-            subtitle=f"cross-attention in the first step (noise of strength {self.strength:g}, seed {self.seed}), each map from its "
-            "least to its greatest value",
-            cell=160,
-            columns=7,
-        )
+        noise = f"noise of strength {self.strength:g}, seed {self.seed}"
+        subtitle = f"cross-attention in the first step ({noise}), each map from its least to its greatest value"
+        return drawing.page("Where each word looks", sections, subtitle=subtitle, cell=160, columns=7)
 
 
 def attend(
