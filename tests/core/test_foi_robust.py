@@ -177,7 +177,8 @@ def test_upcast_attention_as_stable_diffusion_2_has_it(picture, text):
 
     pipe = tiny.pipeline("instruct")
     plain = edit(pipe)
-    upcast = UNet2DConditionModel.from_config({**pipe.unet.config, "upcast_attention": True})
+    config = {key: value for key, value in pipe.unet.config.items() if key != "_use_default_values"}
+    upcast = UNet2DConditionModel.from_config({**config, "upcast_attention": True})
     upcast.load_state_dict(pipe.unet.state_dict())
     pipe.unet = upcast.eval()
     assert upcast.down_blocks[0].attentions[0].transformer_blocks[0].attn2.upcast_attention
