@@ -126,6 +126,11 @@ class FocusRun:
         own = self._own(b, part)
         if own is not None:
             mask = Mask.from_arrays([own]).resized(*self.control.maps.side).values[0, 0]
+            if not mask.any():
+                told = self.context.instructions[b][part].text
+                self.context.note(
+                    b, f"the mask of {told!r} lies where the model sees nothing (fit crop), so it is not followed"
+                )
             return Region(part=part, mask=mask.to(self.context.prompt_embeds.device), own=True)
         apart = self.method.maps == "apart"
         placed, number = (self._placed_alone(b, part), 0) if apart else (self._layouts[b], part)
