@@ -238,6 +238,7 @@ def checked_weights(told: Any, parts: int) -> tuple[float, ...]:
     """The weight of each instruction: 1 where none is told. Raises ``MethodError``."""
     if told is None:
         return (1.0,) * parts
+    told = told.tolist() if hasattr(told, "tolist") else told  # an array or a tensor
     given = tuple(told) if isinstance(told, (list, tuple)) else (told,)
     if len(given) != parts:
         raise MethodError(f"weights has {len(given)} items for {_counted(parts)}: give one for each")

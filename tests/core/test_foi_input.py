@@ -139,7 +139,8 @@ WRONG = [
     ({"xi": math.nan}, "xi=nan"), ({"columns": "rows"}, "columns=rows is not known: choose one of union, text, image"),
     ({"weigh": "none"}, "weigh=none is not known: choose one of attention, guidance, both"),
     ({"maps": "both"}, "maps=both is not known: choose one of joined, apart"), ({"text": 1}, "text=1 is not known"),
-    ({"columns": ["union"]}, "columns="), ({"beta": 1}, "'beta' is not a hyper-parameter of method 'foi'"),
+    ({"columns": ["union"]}, "columns="), ({"columns": np.array(["union", "text"])}, "columns="),
+    ({"beta": 1}, "'beta' is not a hyper-parameter of method 'foi'"),
     ({"guidance_scale": 0.5}, "guidance_scale=0.5"),
     ({"weights": [1.0]}, "weights has 1 items for 2 instructions: give one for each"),
     ({"weights": [1.0, 1.0, 1.0]}, "weights has 3 items for 2 instructions"), ({"weights": 1.0}, "weights has 1 items"),
@@ -158,6 +159,15 @@ def test_what_is_out_of_range_is_one_line(editor, picture, options, message):
     with pytest.raises(MethodError, match=message) as error:
         editor.edit(picture(), TOLD, **{**STEPS, **options})
     assert "\n" not in str(error.value) and len(str(error.value)) < 250
+
+
+def test_numbers_of_numpy_and_torch_are_numbers(editor, picture):
+    plain = editor.edit(picture(), TOLD, **STEPS, tau=(0.25, 0.75), gamma=2, xi=0.5, weights=[0.5, 2.0])
+    for array in (np.array, torch.tensor):
+        options = {"tau": (np.float32(0.25), np.float64(0.75)), "gamma": np.int64(2), "xi": np.float32(0.5)}
+        edit = editor.edit(picture(), TOLD, **STEPS, **options, weights=array([0.5, 2.0]))
+        assert torch.equal(edit.latents, plain.latents)
+        assert edit.recipe.to_json() == plain.recipe.to_json() and edit.png()
 
 
 @pytest.mark.parametrize(

@@ -103,10 +103,9 @@ class FocusOnInstruction:
         for name, choices in (
             ("columns", COLUMNS), ("weigh", WEIGHING), ("maps", ENCODINGS), ("text", ENCODINGS),
         ):  # fmt: skip
-            if getattr(self, name) not in (None, *choices):
-                raise MethodError(
-                    f"{name}={shown(getattr(self, name))} is not known: choose one of {', '.join(choices)}"
-                )
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, str) or value not in choices):
+                raise MethodError(f"{name}={shown(value)} is not known: choose one of {', '.join(choices)}")
 
     def plan(self, context: Context) -> Plan:
         s_T, s_I, strength = self.guidance_scale, self.image_guidance_scale, self.strength
@@ -161,4 +160,5 @@ def _threshold(tau: Any) -> Any:
         raise MethodError(
             f"tau={shown(tau)} is out of range: it must be a number above 0 and at most 1, or a pair of such bounds"
         )
-    return bounds if isinstance(tau, (list, tuple)) else tau
+    # Python's own numbers, so that recipes can hold them.
+    return tuple(map(float, bounds)) if isinstance(tau, (list, tuple)) else float(tau)
