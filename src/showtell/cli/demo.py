@@ -40,28 +40,36 @@ def demo(
     """Edit pictures with the starter model: offline, in less than a minute on two cores.
 
     Two held-out scenes for each kind of edit, two with two instructions at once, a drawing made with another program,
-    and a photograph. Then two edits learned from one pair each: a style, on three new scenes and with words added, and
+    and a photograph. Then scenes with several instructions, each kept in its place (method foi), beside plain
+    InstructPix2Pix. Then two edits learned from one pair each: a style, on three new scenes and with words added, and
     a drawing in ink, on two other drawings. Writes sheet.png, figures.json, the learned files, and every input and
     edit; the edits carry their recipes.
     """
-    from showtell.cli import gallery, sheet, shown
+    from showtell.cli import focused, gallery, sheet, shown
 
     began = time.monotonic()
     exhibits = gallery.exhibits(seed, out)
+    several = focused.exhibits(seed, out)
     lessons = shown.lessons(seed, out)
     names = [name for item in (*exhibits, *lessons) for name in item.files]
+    names += [name for exhibit in several for name in focused.files(exhibit)]
     outputs.check_folder(out, ["sheet.png", "figures.json", *names], force=force)
 
     import showtell
 
     editor = showtell.load("starter", device=device, dtype=dtype)
     edits = _edit(editor, exhibits, seed, as_json=as_json)
+    with console.progress("editing in regions", as_json=as_json) as tick:
+        kept = focused.edit(editor, several, seed=seed, tick=tick)
     taught = _teach(editor, lessons, out, seed, as_json=as_json)
     figures = gallery.figures(exhibits, edits)
+    figures["focused"] = focused.figures(kept)
     figures["shown"] = shown.figures(taught)
-    page = sheet.stack([gallery.page(exhibits, edits, figures), shown.page(taught, figures["shown"])])
+    parts = [focused.page(kept, figures["focused"]), shown.page(taught, figures["shown"])]
+    page = sheet.stack([gallery.page(exhibits, edits, figures), *parts])
     figures["seconds"] = round(time.monotonic() - began, 1)
     contents = {name: data for item in taught for name, data in shown.contents(item).items()}
+    contents |= {name: data for item in kept for name, data in item.contents.items()}
     _write(out, exhibits, edits, contents, figures, page, force=force)
     text = "\n".join([_table(figures), "", _summary(figures), f"wrote {out / 'sheet.png'}"])
     console.finish({"written": str(out), **figures}, text, as_json=as_json)
@@ -115,7 +123,11 @@ def _table(figures: dict[str, Any]) -> str:
             "; ".join(case["words"]),
             *(["–", "–", "no truth known"] if case["right"] is None else _cells(case)),
         ]
-        for case in (*figures["cases"], *(case for lesson in figures["shown"]["lessons"] for case in lesson["cases"]))
+        for case in (
+            *figures["cases"],
+            *figures["focused"]["cases"],
+            *(case for lesson in figures["shown"]["lessons"] for case in lesson["cases"]),
+        )
     ]
     return console.table(["file", "words", "error inside", "dB outside", "right"], rows)
 
@@ -125,10 +137,15 @@ def _cells(case: dict[str, Any]) -> list[str]:
 
 
 def _summary(figures: dict[str, Any]) -> str:
-    shown = figures["shown"]
+    shown, kept = figures["shown"], figures["focused"]
+    right = [
+        f"{figures['single_right']} of {figures['single']} single edits",
+        f"{figures['double_right']} of {figures['double']} double ones",
+        f"{kept['right']} of {kept['count']} of several in regions",
+        f"{shown['right']} of {shown['count']} learned ones",
+    ]
     return (
-        f"right: {figures['single_right']} of {figures['single']} single edits, {figures['double_right']} of "
-        f"{figures['double']} double ones, {shown['right']} of {shown['count']} learned ones, in {figures['seconds']} s. "
+        f"right: {', '.join(right)}, in {figures['seconds']} s. "
         "Right means: squared error inside the mask below a quarter of the unedited picture's, and at least 25 dB to the "
         "input outside it."
     )

@@ -77,7 +77,7 @@ def draw(heading: str, cards: Sequence[Card], *, subtitle: str = "", columns: in
     page = Image.new("RGB", size, PAPER)
     pen = ImageDraw.Draw(page)
     pen.text((MARGIN, MARGIN - 6), heading, fill=INK, font=font(30))
-    pen.text((MARGIN, MARGIN + 36), subtitle, fill=GREY, font=font(15))
+    line(pen, (MARGIN, MARGIN + 36), subtitle, GREY, size[0] - 2 * MARGIN, (15, 13))
     for i, card in enumerate(cards):
         at = (MARGIN + i % columns * (width + GAP * 2), top + i // columns * (height + GAP * 2))
         _card(page, pen, card, at, (width, height))
