@@ -190,3 +190,19 @@ def test_the_conditioning_is_that_of_ip2p(instruct_pipe, picture):
     plan = settled.plan(given)
     assert isinstance(plan.conditioning, InstructConditioning)
     assert torch.equal(plan.conditioning.told("full", 0)[0], given.prompt_embeds)
+
+
+def test_recorded_noise_stands_for_every_draw(editor, picture):
+    told = [made(editor.pipe, "night", noise=True), "add a [star]"]
+    options = {**STEPS, "scheduler": "euler-ancestral", "tau": 0.5}
+    recorded = [editor.edit(picture(), told, **{**options, "seed": s}, noise="recorded").latents for s in (0, 1)]
+    assert torch.equal(*recorded)
+    assert (editor.edit(picture(), told, **options).latents - recorded[0]).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("scheduler", ["euler-ancestral", "ddim", "heun", "pndm"])
+def test_outside_of_the_mask_of_the_whole_edit_the_picture_is_the_input(editor, picture, scheduler):
+    edit = editor.edit(picture(), ["red", "add a [star]"], **STEPS, mask=half(), scheduler=scheduler)
+    before, after = (np.asarray(image) for image in (picture(), edit.image))
+    assert np.array_equal(before[~half()], after[~half()]) and not np.array_equal(before, after)
+    assert len(edit.masks) == 2
