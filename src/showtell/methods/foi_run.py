@@ -203,12 +203,11 @@ class FocusRun:
         weights = self.context.weights[b]
         return weights if self.method.weigh in (of, "both") else [1.0] * len(weights)
 
-    def _union(self, b: int, weights: Sequence[float] | None = None) -> torch.Tensor:
-        """Where any sub-instruction is followed, (h, w): 1, or the greatest weight of those that are."""
+    def _union(self, b: int) -> torch.Tensor:
+        """Where any sub-instruction is followed, (h, w)."""
         import torch
 
-        rows = self.regions()[b]
-        return torch.stack([w * row.mask for w, row in zip(weights or [1.0] * len(rows), rows, strict=True)]).amax(0)
+        return torch.stack([region.mask for region in self.regions()[b]]).amax(0)
 
     def _text_mask(self, *, confined: bool) -> torch.Tensor | None:
         """At the latents' size (equation 8). A weight acts on its region in every step."""
@@ -217,10 +216,18 @@ class FocusRun:
         told = [self._weights(b, "guidance") for b in range(len(self._layouts))]
         if not confined and all(weight == 1 for weights in told for weight in weights):
             return None
-        masks = [self._union(b, weights) for b, weights in enumerate(told)]
-        if not confined:
-            masks = [1 - self._union(b) + mask for b, mask in enumerate(masks)]
-        return Mask(values=torch.stack(masks)[:, None]).resized(*self.latent_side).values
+        masks = []
+        for b, weights in enumerate(told):
+            fine = torch.stack([self._fine(b, part) for part in range(len(weights))])
+            weighted = (fine * torch.tensor(weights).to(fine)[:, None, None]).amax(0)
+            masks.append(weighted if confined else 1 - fine.amax(0) + weighted)
+        return torch.stack(masks)[:, None]
+
+    def _fine(self, b: int, part: int) -> torch.Tensor:
+        """A region at the latents' size: the user's own mask keeps the edges that the grid of the maps has no room for."""
+        own, mask = self._own(b, part), self.regions()[b][part].mask
+        values = Mask(values=mask[None, None]) if own is None else Mask.from_arrays([own])
+        return values.resized(*self.latent_side).values[0, 0].to(mask.device)
 
 
 def _drawn(tau: Any, generator: Any) -> float:
