@@ -34,6 +34,10 @@ def test_the_demo_measures_and_draws(cli, few):
     assert {Path(case["file"]).stem.split("-")[1] for case in foreign} == {"drawing", "photo"}
     for case in figures["cases"]:
         assert showtell.recipe.read(Path("shown") / case["file"]).instructions == tuple(case["words"])
+    for case in figures["focused"]["cases"]:
+        made = showtell.recipe.read(Path("shown") / case["file"])
+        assert made.method.name == "foi" and len(made.instructions) == len(case["keywords"]) > 1
+        assert Image.open(Path("shown") / case["file"].replace(".png", ".overlay.png")).width >= 440
     assert Image.open("shown/sheet.png").width > 1000
 
     replayed = cli("replay", "shown/01-recolour.png", "-o", "again.png")
