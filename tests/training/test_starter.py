@@ -130,3 +130,22 @@ def test_steps_draw_from_streams_of_their_own() -> None:
 
     draws = {float(torch.rand(1, generator=generator(seed, step))) for seed in range(3) for step in range(50)}
     assert len(draws) == 150
+
+
+def test_only_the_instruct_network_is_trained_on_single_instructions(tmp_path, monkeypatch) -> None:
+    import showtell
+    from showtell import scenes
+    from showtell.loading import starter_card, starters_dir
+    from showtell.training.settings import PRESETS
+
+    installed, settings = starters_dir(), starter_card("starter")["defaults"]
+    folder = train_starter(out=tmp_path / "single", preset_name="smoke", only_instruct=True)
+    names = ["clip/model", *(f"{part}/diffusion_pytorch_model" for part in ("vae", "unet-base", "unet-instruct"))]
+    same = [(folder / f"{n}.safetensors").read_bytes() == (installed / f"{n}.safetensors").read_bytes() for n in names]
+    assert same == [True, True, True, False]
+    assert PRESETS["cpu-single"].edit_counts == (1.0,)
+    assert {len(corpus.draw_train_plan(seed, (1.0,)).edits) for seed in range(50)} == {1}
+    monkeypatch.setenv("SHOWTELL_STARTERS", str(folder))
+    editor = showtell.load("starter")
+    assert editor.card["defaults"] == settings and editor.card["figures"] == {}
+    assert editor.edit(scenes.sample(1).before, "make it sepia", seed=0, num_inference_steps=2).image.size == (64, 64)
