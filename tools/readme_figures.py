@@ -14,8 +14,20 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-README, SHOWING = ROOT / "README.md", ROOT / "docs" / "showing.md"
-VISII = ROOT / "docs" / "results" / "visii" / "figures.json"
+README, SHOWING, FOCUS = ROOT / "README.md", ROOT / "docs" / "showing.md", ROOT / "docs" / "focus.md"
+RESULTS = ROOT / "docs" / "results"
+VISII = RESULTS / "visii" / "figures.json"
+FOI, FOI_SINGLE = RESULTS / "foi" / "figures.json", RESULTS / "foi-single" / "figures.json"
+FOI_PLOTS = {
+    "foi-success.png": "All instructions right, by their number",
+    "foi-iou.png": "Success over the quality of the mask",
+    "foi-guidance.png": "Robustness over the text guidance",
+    "foi-steps.png": "Which steps matter",
+    "foi-compared.png": "InstructPix2Pix, one by one, and FoI on held-out scenes that were not chosen",
+    "foi-ablations.png": "When masks are found, and when modulation and masked guidance end",
+    "foi-robust.png": "Robustness over the text guidance, in pictures",
+    "foi-weights.png": "The weight of one instruction",
+}
 PLOTS = {
     "visii-kinds.png": "Success by kind of edit",
     "visii-steps.png": "Success over the number of steps",
@@ -66,12 +78,18 @@ def block() -> str:
         learned, told = shown["four"]["look-4"], shown["four"]["told"]
         text = f"**{learned['success']:.0%}** (told {told['success']:.0%})"
         rows.append(("one edit, learned from four pairs", text, str(learned["count"])))
+    told = json.loads(FOI.read_text())["main"]
+    for count, name in ((2, "two"), (3, "three"), (4, "four")):
+        foi, plain = told[str(count)]["foi"], told[str(count)]["ip2p"]
+        text = f"**{foi['success']:.0%}** (joined in one sentence without FoI {plain['success']:.0%})"
+        rows.append((f"{name} at once with FoI, right as a whole", text, str(foi["count"])))
     lines = [
         *(f"| {' | '.join(row)} |" for row in rows),
         "",
         f"Made by `{starter['command']}` (seeds 0, 1, … of the held-out split; {tuned['num_inference_steps']} Euler",
         f"ancestral steps, s_T {tuned['guidance_scale']}, s_I {tuned['image_guidance_scale']}, tuned on training seeds).",
         f"Trained by `{starter['training']['command']}` on: {machine}. Figures of this small world, not of the papers.",
+        "With FoI: `showtell bench foi --dtype bfloat16` (seeds from 61000 on).",
         f"What is learned from a pair: `showtell bench visii` (seeds from 50000 on; {shown['machine']}).",
     ]
     return "\n".join(lines)
@@ -86,7 +104,22 @@ def showing() -> str:
     return "\n".join([markdown(figures), *plots]).rstrip()
 
 
-BLOCKS = ((README, "figures", block), (SHOWING, "visii results", showing))
+def focus() -> str:
+    """The tables and plots of `showtell bench foi`: of the shipped starter, and of one that saw single instructions only."""
+    from showtell.bench.foi_report import markdown
+
+    parts = []
+    for path, title in (
+        (FOI, "## The shipped starter"),
+        (FOI_SINGLE, "## A starter that has seen single instructions only"),
+    ):
+        plots = [f"![{text}](results/{path.parent.name}/{name})\n" for name, text in FOI_PLOTS.items()
+                 if (path.parent / name).exists()]  # fmt: skip
+        parts += [title, "", markdown(json.loads(path.read_text())).strip(), "", *plots]
+    return "\n".join(parts).rstrip()
+
+
+BLOCKS = ((README, "figures", block), (SHOWING, "visii results", showing), (FOCUS, "foi results", focus))
 """Files, the marks in them, and what makes the text between."""
 
 

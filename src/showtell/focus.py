@@ -122,7 +122,8 @@ class Columns:
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Regional:
     """A rule beyond the paper: in its region each sub-instruction is heard alone, encoded by itself, start, end and padding
-    included; where no region is, the ``image`` branch's attention stands unchanged. Regions that overlap share evenly.
+    included. Regions that overlap share evenly. Where no region is, the ``image`` branch's attention stands unchanged, or,
+    with ``everywhere`` (B, k), those shares of what the sub-instructions say.
 
     ``embeds`` (B, k, 77, d), ``masks`` (B, k, h, w), ``boost`` (B, k, 77) as in :class:`Columns`.
     """
@@ -130,6 +131,7 @@ class Regional:
     embeds: torch.Tensor
     masks: torch.Tensor
     boost: torch.Tensor
+    everywhere: torch.Tensor | None = None
     sized: dict[tuple[int, int], torch.Tensor] = field(default_factory=dict)
     # The keys and values of each layer, (B, k, heads, 77, c): the same at every step.
     told: dict[str, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
@@ -144,9 +146,12 @@ class Regional:
         boost = self.boost[:, :, None, None, :]
         heard = (X + boost * (X.amax(-1, keepdim=True) - X)).softmax(-1).to(v.dtype) @ v
         masks = _sized(self.masks, layer.side, self.sized).flatten(2)
-        share = (masks / masks.sum(1, keepdim=True).clamp(min=1)).to(v.dtype)
-        elsewhere = (1 - share.sum(1))[:, None, :, None] * layer.image[2]
-        return (share[:, :, None, :, None] * heard).sum(1) + elsewhere
+        share = masks / masks.sum(1, keepdim=True).clamp(min=1)
+        left = 1 - share.sum(1, keepdim=True)
+        if self.everywhere is not None:
+            share, left = share + left * self.everywhere[:, :, None], left * 0
+        elsewhere = left[:, :, :, None].to(v.dtype) * layer.image[2]
+        return (share[:, :, None, :, None].to(v.dtype) * heard).sum(1) + elsewhere
 
     def _told(self, layer: Layer) -> tuple[torch.Tensor, torch.Tensor]:
         if layer.name not in self.told:

@@ -241,3 +241,11 @@ def test_masks_of_ones_without_boost_are_plain_attention():
     # A mask of zeros is the image branch's scores on the text's values, or that branch's attention.
     none = focus.Regional(embeds=told[:2, None], masks=ones[:, :1] * 0, boost=torch.zeros(2, 1, 77))
     assert torch.allclose(through(unet, attn, none, hidden, told, 2)[:2], plain[2:4], atol=1e-5)
+    # Heard everywhere, two equal instructions are plain attention, wherever their regions are.
+    twice = focus.Regional(
+        embeds=told[:2, None].expand(-1, 2, -1, -1),
+        masks=(torch.rand(2, 2, *SIDE) > 0.5).to(ones),
+        boost=torch.zeros(2, 2, 77),
+        everywhere=torch.full((2, 2), 0.5),
+    )
+    assert torch.allclose(through(unet, attn, twice, hidden, told, 2), plain, atol=1e-5)

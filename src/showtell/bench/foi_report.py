@@ -137,7 +137,7 @@ def summary(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "outside": _share(e["outside"] for e in entries),
         "psnr": round(middle, 2) if math.isfinite(middle) else None,
         "image": _share(e["image"] for e in entries),
-        "directional": _share(e["directional"] for e in entries if e["directional"] is not None),
+        "directional": _mean(e["directional"] for e in entries),
     }
     if "iou" in entries[0]:
         found["iou"] = _share(v for e in entries for v in e["iou"])
@@ -148,6 +148,12 @@ def summary(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def _share(values: Any) -> float:
     known = [float(v) for v in values]
     return round(sum(known) / len(known), 4)
+
+
+def _mean(values: Any) -> float | None:
+    """None where there is none, as of the direction of pictures that did not change."""
+    known = [v for v in values if v is not None]
+    return _share(known) if known else None
 
 
 def paired(rows: Sequence[dict[str, Any]], other: Sequence[dict[str, Any]]) -> dict[str, float]:
@@ -200,8 +206,11 @@ def _main(found: dict[str, Any]) -> list[str]:
     return [_row(row) for row in rows]
 
 
+_TAIL = (("psnr", 1), ("image", 3), ("directional", 3))
+
+
 def _tail(f: dict[str, Any]) -> list[str]:
-    found = ["–" if f["psnr"] is None else f"{f['psnr']:.1f}", f"{f['image']:.3f}", f"{f['directional']:.3f}"]
+    found = ["–" if f[key] is None else f"{f[key]:.{digits}f}" for key, digits in _TAIL]
     return [*found, *((f"{f['iou']:.2f}", f"{f['keywords']:.0%}") if "iou" in f else ("", ""))]
 
 

@@ -34,6 +34,9 @@ ROUNDS: tuple[tuple[dict[str, Any], ...], ...] = (
     ({"tau": 0.05}, {"tau": 0.2}, {"gamma": 0, "tau": 0.2}, {"gamma": 0, "tau": 0.3}),
     ({"guidance_scale": 3.0}, {"guidance_scale": 4.0}),
     ({"disentangle": 0.5}, {"disentangle": 1.0}),
+    ({"columns": "text"}, {"columns": "text", "disentangle": 0.25}, {"columns": "text", "disentangle": 0.0}),
+    ({"image_guidance_scale": 1.5}, {"image_guidance_scale": 3.0}),
+    ({"strength": 1.0}, {"strength": 0.8}),
 )
 """One round after the other; each keeps the best of what was before it and its own changes."""
 SHARES = ((1, 0.4), (2, 0.4), (3, 0.2))

@@ -40,7 +40,8 @@ class FocusOnInstruction:
 
     Beyond the paper: ``maps`` and ``text``, ``joined`` as in the paper, or ``apart``. Apart, each sub-instruction's map is
     read from a call of its own at the mask step, and in its region it is heard by itself, not as a part of the joined
-    sentence. A model that knows joined sentences badly needs both.
+    sentence. A model that knows joined sentences badly needs both. There ``columns`` says what is heard where no region is:
+    what the ``image`` branch hears, or with ``text`` all sub-instructions evenly.
 
     ``guidance_scale``, ``image_guidance_scale``, ``num_inference_steps`` and ``scheduler`` are those of
     ``InstructPix2Pix``. None takes the model card's value, else the paper's. Raises ``MethodError`` for a value out of

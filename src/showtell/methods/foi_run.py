@@ -196,7 +196,13 @@ class FocusRun:
             owners = [self._placed_alone(b, part).owners() for part in range(placed.parts)]
             own = [[0.0 if o is None else weights[part] for o in owners[part]] for part in range(placed.parts)]
             alpha.append(own + [[0.0] * placed.length] * (most - len(rows)))
-        return Regional(embeds=self._alone, masks=torch.stack(masks), boost=torch.tensor(alpha, device=masks[0].device))
+        everywhere = None
+        if self.method.columns == "text":
+            counts = [placed.parts for placed in self._layouts]
+            rows = [[1 / n] * n + [0.0] * (most - n) for n in counts]
+            everywhere = torch.tensor(rows, device=masks[0].device)
+        boost = torch.tensor(alpha, device=masks[0].device)
+        return Regional(embeds=self._alone, masks=torch.stack(masks), boost=boost, everywhere=everywhere)
 
     def _weights(self, b: int, of: str) -> Sequence[float]:
         """The user's weights where they act on ``of``, ``attention`` or ``guidance``; else ones."""

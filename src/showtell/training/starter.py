@@ -77,7 +77,10 @@ class _Run:
         """The settings of those starters, until a measurement writes cards of this run's own; none of their figures."""
         for path in cards.glob("*.json"):
             card = json.loads(path.read_text())
-            card |= {"note": "Trained anew and not measured yet; its settings are those of other starters.", "figures": {}}
+            card |= {
+                "note": "Trained anew and not measured yet; its settings are those of other starters.",
+                "figures": {},
+            }
             (self.out / "cards").mkdir(exist_ok=True)
             write_atomic(self.out / "cards" / path.name, (json.dumps(card, indent=1) + "\n").encode(), force=True)
 
