@@ -52,6 +52,14 @@ def focus_mask(attention_map: torch.Tensor, *, gamma: int, tau: float) -> torch.
     return sharp >= tau
 
 
+def grown(mask: torch.Tensor, cells: int) -> torch.Tensor:
+    """A mask (h, w), bool, widened by so many cells on every side, diagonally too."""
+    import torch.nn.functional as F
+
+    wide = F.max_pool2d(mask[None, None].float(), 2 * cells + 1, stride=1, padding=cells)
+    return wide[0, 0] > 0
+
+
 def _min_max(values: torch.Tensor) -> torch.Tensor:
     """To [0, 1]; what differs by rounding alone is 0 everywhere."""
     low, high = values.amin(), values.amax()

@@ -43,10 +43,12 @@ WANTED = {
 
 
 FOCUS: dict[str, Any] = {
+    "image_guidance_scale": 1.5,
     "strength": 0.9,
     "gamma": 0,
     "tau": 0.2,
-    "disentangle": 0.5,
+    "disentangle": 0.25,
+    "columns": "text",
     "maps": "apart",
     "text": "apart",
 }

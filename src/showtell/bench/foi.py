@@ -50,7 +50,7 @@ class System:
 IP2P = System(name="ip2p")
 SEQUENTIAL = System(name="sequential", one_by_one=True)
 FOI = System(name="foi", method="foi")
-AS_PUBLISHED = {"maps": "joined", "text": "joined", "strength": 0.8, "disentangle": 0.75, "columns": "union"}
+AS_PUBLISHED = {"maps": "joined", "text": "joined", "strength": 0.8, "disentangle": 0.75, "columns": "union", "grow": 0}
 JOINED = System(name="foi-joined", method="foi", settings=AS_PUBLISHED)
 PAPER = System(name="foi-paper", method="foi", settings={**AS_PUBLISHED, "gamma": 3, "tau": (0.4, 0.7)})
 TRUTH = System(name="foi-truth", method="foi", true_masks=True)

@@ -32,9 +32,10 @@ ROUNDS: tuple[tuple[dict[str, Any], ...], ...] = (
     ({"maps": "apart"}, {"maps": "apart", "text": "apart"}),
     ({"strength": 0.9}, {"strength": 1.0}),
     ({"tau": 0.05}, {"tau": 0.2}, {"gamma": 0, "tau": 0.2}, {"gamma": 0, "tau": 0.3}),
+    ({"grow": 1}, {"grow": 1, "tau": 0.3}),
     ({"guidance_scale": 3.0}, {"guidance_scale": 4.0}),
     ({"disentangle": 0.5}, {"disentangle": 1.0}),
-    ({"columns": "text"}, {"columns": "text", "disentangle": 0.25}, {"columns": "text", "disentangle": 0.0}),
+    ({"columns": "text"}, {"columns": "text", "disentangle": 0.25}),
     ({"image_guidance_scale": 1.5}, {"image_guidance_scale": 3.0}),
     ({"strength": 1.0}, {"strength": 0.8}),
 )

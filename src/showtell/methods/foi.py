@@ -38,10 +38,11 @@ class FocusOnInstruction:
     weights of sub-instructions act on: ``attention`` (the paper's alpha), ``guidance`` (the text term in their regions) or
     ``both``.
 
-    Beyond the paper: ``maps`` and ``text``, ``joined`` as in the paper, or ``apart``. Apart, each sub-instruction's map is
-    read from a call of its own at the mask step, and in its region it is heard by itself, not as a part of the joined
-    sentence. A model that knows joined sentences badly needs both. There ``columns`` says what is heard where no region is:
-    what the ``image`` branch hears, or with ``text`` all sub-instructions evenly.
+    Beyond the paper: ``grow`` (0 to 8; 0) widens each mask that was found by so many cells of the maps' grid. ``maps`` and
+    ``text``, ``joined`` as in the paper, or ``apart``. Apart, each sub-instruction's map is read from a call of its own at
+    the mask step, and in its region it is heard by itself, not as a part of the joined sentence. A model that knows joined
+    sentences badly needs both. There ``columns`` says what is heard where no region is: what the ``image`` branch hears,
+    or with ``text`` all sub-instructions evenly.
 
     ``guidance_scale``, ``image_guidance_scale``, ``num_inference_steps`` and ``scheduler`` are those of
     ``InstructPix2Pix``. None takes the model card's value, else the paper's. Raises ``MethodError`` for a value out of
@@ -60,6 +61,7 @@ class FocusOnInstruction:
         "strength": 0.8,
         "gamma": 3,
         "tau": (0.4, 0.7),
+        "grow": 0,
         "mask_step": 0,
         "modulation": 1.0,
         "disentangle": 0.75,
@@ -78,6 +80,7 @@ class FocusOnInstruction:
     strength: float | None = None
     gamma: int | None = None
     tau: Any = None
+    grow: int | None = None
     mask_step: int | None = None
     modulation: float | None = None
     disentangle: float | None = None
@@ -98,6 +101,7 @@ class FocusOnInstruction:
         if self.strength == 0:
             raise MethodError("strength=0 is out of range: it must be above 0, and at most 1")
         _check_whole("gamma", self.gamma, most=10)
+        _check_whole("grow", self.grow, most=8)
         _check_whole("mask_step", self.mask_step, most=1000)
         if self.tau is not None:
             object.__setattr__(self, "tau", _threshold(self.tau))

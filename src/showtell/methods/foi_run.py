@@ -136,7 +136,8 @@ class FocusRun:
         placed, number = (self._placed_alone(b, part), 0) if apart else (self._layouts[b], part)
         maps = self._maps[part if apart else 0][b]
         keyword = keywords.known(placed, number) or keywords.chosen(placed, number, maps)
-        mask = focus.focus_mask(maps[list(keyword.positions)].mean(0), gamma=self.method.gamma, tau=tau).float()
+        mask = focus.focus_mask(maps[list(keyword.positions)].mean(0), gamma=self.method.gamma, tau=tau)
+        mask = focus.grown(mask, self.method.grow).float()
         text = self.context.instructions[b][part].text
         if keyword.chosen:
             self.context.note(b, f"keyword of {text!r}: [{keyword.text}], chosen automatically")
