@@ -31,7 +31,13 @@ def commands() -> dict[str, object]:
     return dict(reference().leaves(get_command(app), "showtell"))
 
 
-LONG = {"showtell train starter", "showtell bench starter", "showtell bench visii", "showtell demo"}
+LONG = {
+    "showtell train starter",
+    "showtell bench starter",
+    "showtell bench visii",
+    "showtell bench foi",
+    "showtell demo",
+}
 """Examples that take minutes, or that random weights cannot serve."""
 
 
