@@ -69,6 +69,7 @@ def measure(
     entries = {}
     if counts.single or counts.multi:
         figures["main"], entries = _by_parts(bench, MAIN, counts.single, counts.multi)
+        figures["local"] = _local(entries)
         figures["by_iou"] = by_iou([entry for part in entries.values() for entry in part["foi"]])
     if counts.variants or counts.variants_multi:
         figures["variants"], _ = _by_parts(bench, (IP2P, FOI, *VARIANTS), counts.variants, counts.variants_multi)
@@ -91,6 +92,21 @@ def _by_parts(
             for name, rows in entries[parts].items():
                 found[str(parts)][name]["against_ip2p"] = paired(rows, entries[parts]["ip2p"])
     return found, entries
+
+
+def _local(entries: dict[int, dict[str, list[dict[str, Any]]]]) -> dict[str, Any]:
+    """The cases whose edits all touch a thing and neither the background nor the style, as the paper's data do."""
+    found: dict[str, Any] = {}
+    for parts, systems in entries.items():
+        kept = {
+            name: [entry for entry in rows if not {"background", "style"} & set(entry["actions"])]
+            for name, rows in systems.items()
+        }
+        if kept["ip2p"]:
+            found[str(parts)] = {name: summary(rows) for name, rows in kept.items()}
+            for name, rows in kept.items():
+                found[str(parts)][name]["against_ip2p"] = paired(rows, kept["ip2p"])
+    return found
 
 
 def _ablations(bench: Bench, card: dict[str, Any], count: int) -> dict[str, Any]:
@@ -181,7 +197,11 @@ def markdown(figures: dict[str, Any]) -> str:
         f"<!-- made by `showtell bench foi` on {figures['machine']}, model {figures['model']}, {figures['dtype']} -->",
         "",
     ]
-    for key, title in (("main", "Against IP2P"), ("variants", "Variants and bounds, on the first of these cases")):
+    for key, title in (
+        ("main", "Against IP2P"),
+        ("local", "Against IP2P, those of these cases that change things only, not the background or the style"),
+        ("variants", "Variants and bounds, on the first of these cases"),
+    ):
         if key in figures:
             lines += [f"### {title}", "", *_main(figures[key]), ""]
     if "by_iou" in figures:
