@@ -121,7 +121,14 @@ def test_train_hands_its_options_on(cli, monkeypatch):
     result = cli(*args)
     assert (result.code, result.out) == (0, "trained in t (seed 4)\n")
     assert result.err == "training: clip, 2 steps\n"
-    assert told == {"out": Path("t"), "preset_name": "smoke", "seed": 4, "device": "cpu", "stages": 2}
+    assert told == {
+        "out": Path("t"),
+        "preset_name": "smoke",
+        "seed": 4,
+        "device": "cpu",
+        "stages": 2,
+        "only_instruct": False,
+    }
     assert cli(*args, "--json").json["written"] == "t"
 
 
