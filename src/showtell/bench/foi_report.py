@@ -269,6 +269,9 @@ def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+_SHORT = {"ip2p": "IP2P", "sequential": "one by one", "foi": "FoI"}
+
+
 def charts(figures: dict[str, Any]) -> dict[str, Image.Image]:
     """Plots by file name."""
     made: dict[str, Image.Image] = {}
@@ -277,7 +280,7 @@ def charts(figures: dict[str, Any]) -> dict[str, Image.Image]:
         made["foi-success.png"] = plots.bars(
             "All instructions right, by their number",
             [f"{n} instruction{'s' if n != '1' else ''}" for n in groups],
-            [(LABELS[s.name], [figures["main"][n][s.name]["success"] for n in groups]) for s in MAIN],
+            [(name, [figures["main"][n][key]["success"] for n in groups]) for key, name in _SHORT.items()],
             y_label="share of held-out cases",
         )
         bins = figures["by_iou"]
@@ -296,7 +299,7 @@ def charts(figures: dict[str, Any]) -> dict[str, Image.Image]:
                 for key, name in (("guidance_ip2p", "IP2P"), ("guidance_foi", "FoI"))
             ],
             x_label="s_T",
-            y_label="share of cases that are right as a whole",
+            y_label="share of cases right",
         )
         made["foi-steps.png"] = plots.lines(
             "Which steps matter (Tables 3, 4 and 5)",
@@ -306,7 +309,7 @@ def charts(figures: dict[str, Any]) -> dict[str, Image.Image]:
                 _series("masked guidance ends", found["disentangle"], "success"),
             ],
             x_label="share of the steps that are run",
-            y_label="share of cases that are right as a whole",
+            y_label="share of cases right",
         )
     return made
 
