@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from showtell import __version__, files, models, scenes
+from showtell import __version__, models, scenes
+from showtell.bench import kept
 from showtell.errors import FileFormatError, ShowtellError, ShowtellWarning
 from showtell.metrics import clip as measures
 
@@ -89,12 +90,7 @@ class Bench:
             "dtype": str(models.dtype_of(self.editor.pipe.unet)),
             "version": __version__,
         }
-        path = self.folder / "claim.json"
-        if path.exists() and json.loads(path.read_text()) != own:
-            raise FileFormatError(
-                f"{self.folder}: was measured with another model or card: name another folder, or remove it"
-            )
-        self._write(path, own)
+        kept.claim(self.folder, own)
 
     def run(self, systems: Sequence[System], edits: int, count: int) -> dict[str, list[dict[str, Any]]]:
         """One entry for each case, by system; measured where it is not there yet. ``count`` in whole blocks, or less."""
@@ -109,14 +105,14 @@ class Bench:
                 path = self.folder / system.name / f"{edits}-{first}-{size}.json"
                 if not path.exists():
                     cases = heldout(edits, first + size)[first:]
-                    self._write(path, {"settings": _plain(system.settings), "cases": self.measured(system, cases)})
+                    kept.write(path, {"settings": _plain(system.settings), "cases": self.measured(system, cases)})
                     self.say(f"{system.name}, {edits} instruction(s): {first + size} of {count}")
-                kept = json.loads(path.read_text())
-                if kept["settings"] != _plain(system.settings):
+                block = json.loads(path.read_text())
+                if block["settings"] != _plain(system.settings):
                     raise FileFormatError(
                         f"{path}: was measured with other settings: remove it, or name another folder"
                     )
-                entries += kept["cases"]
+                entries += block["cases"]
             found[system.name] = entries
         return found
 
@@ -131,10 +127,6 @@ class Bench:
             _entry(seed, case, edit, image=float(image[i]), directional=float(directional[i]))
             for i, ((seed, case), edit) in enumerate(zip(cases, edits, strict=True))
         ]
-
-    def _write(self, path: Path, value: dict[str, Any]) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files.write_atomic(path, (json.dumps(value, ensure_ascii=False) + "\n").encode(), force=True)
 
 
 def edited(editor: Editor, system: System, cases: Cases) -> list[Edit]:

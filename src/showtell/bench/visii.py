@@ -15,7 +15,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from showtell import __version__, files, learning, models, scenes
+from showtell import __version__, learning, models, scenes
+from showtell.bench import kept
 from showtell.errors import FileFormatError, ShowtellError
 from showtell.inversion import pez
 from showtell.learned import LearnedInstruction
@@ -98,12 +99,7 @@ class Bench:
             "dtype": str(models.dtype_of(self.editor.pipe.unet)),
             "version": __version__,
         }
-        path = self.folder / "claim.json"
-        if path.exists() and json.loads(path.read_text()) != own:
-            raise FileFormatError(
-                f"{self.folder}: was measured with another model or card: name another folder, or remove it"
-            )
-        self._write(path, own)
+        kept.claim(self.folder, own)
 
     def run(self, rows: Sequence[Row], over: Sequence[Direction], *, noises: Sequence[str] = ("random",)) -> None:
         """Everything of these rows and directions that is not there yet."""
@@ -130,7 +126,7 @@ class Bench:
         if not path.exists():
             after = direction.shown[0].after
             text = pez.caption(after, clip=self.clip, num_tokens=10, steps=self.caption_steps, seed=direction.seed).text
-            self._write(path, {"caption": text, "steps": self.caption_steps})
+            kept.write(path, {"caption": text, "steps": self.caption_steps})
         return json.loads(path.read_text())["caption"]
 
     def look(self, row: Row, direction: Direction) -> LearnedInstruction:
@@ -164,7 +160,7 @@ class Bench:
             told = [self.look(row, direction)] * TESTS
         pictures = edited(self.editor, direction, told, noise=noise)
         entry = {"row": asdict(row), "action": direction.action, "noise": noise, "words": direction.words}
-        self._write(path, {**entry, "tests": self._measured(direction, pictures)})
+        kept.write(path, {**entry, "tests": self._measured(direction, pictures)})
 
     def _measured(self, direction: Direction, pictures: Sequence[Any]) -> list[dict[str, Any]]:
         shown, tests = direction.shown[0], direction.tests
@@ -190,10 +186,6 @@ class Bench:
 
     def _result(self, row: Row, direction: Direction, noise: str) -> Path:
         return self.folder / "results" / f"{row.name}-{noise}" / f"{direction.seed}.json"
-
-    def _write(self, path: Path, value: dict[str, Any]) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files.write_atomic(path, (json.dumps(value, ensure_ascii=False) + "\n").encode(), force=True)
 
 
 def edited(editor: Editor, direction: Direction, told: Sequence[Any], *, noise: str = "random") -> list[Any]:

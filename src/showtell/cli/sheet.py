@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw
 
-from showtell.drawing import font, line
+from showtell.drawing import CARD, GREY, INK, PAPER, font, line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,7 +20,6 @@ GAP = 8
 MARGIN = 28
 MOST = 200
 """Cards that one sheet may hold: a picture of twenty megapixels."""
-PAPER, CARD, INK, GREY = "#f3f1ec", "#ffffff", "#22262b", "#6d747c"
 GOOD, BAD = "#2e8b57", "#c0392b"
 
 

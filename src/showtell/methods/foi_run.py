@@ -51,8 +51,7 @@ class FocusRun:
         self._alone = self._embeds() if "apart" in (method.maps, method.text) else None
         self._maps: list[torch.Tensor] = []
         self._found: list[list[Region]] = []
-        self._columns_found: Columns | None = None
-        self._regional: Regional | None = None
+        self._base: Columns | Regional | None = None
         self._text: dict[bool, torch.Tensor | None] = {}
 
     def attend(self, branches: BranchContext) -> None:
@@ -161,14 +160,9 @@ class FocusRun:
         return torch.stack(rows)
 
     def _rule(self, t: float) -> Columns | Regional:
-        xi = focus.xi(t, self.method.xi)
-        if self.method.text == "apart":
-            if self._regional is None:
-                self._regional = self._regional_rule()
-            return self._regional.boosted(xi)
-        if self._columns_found is None:
-            self._columns_found = self._column_rule()
-        return self._columns_found.boosted(xi)
+        if self._base is None:
+            self._base = self._regional_rule() if self.method.text == "apart" else self._column_rule()
+        return self._base.boosted(focus.xi(t, self.method.xi))
 
     def _column_rule(self) -> Columns:
         """The mask and the weight of each token's column (section 4.2); start, end and padding have no weight."""
