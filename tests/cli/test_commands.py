@@ -127,7 +127,7 @@ def test_train_hands_its_options_on(cli, monkeypatch):
         "seed": 4,
         "device": "cpu",
         "stages": 2,
-        "only_instruct": False,
+        "only": None,
     }
     assert cli(*args, "--json").json["written"] == "t"
 

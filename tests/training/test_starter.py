@@ -139,7 +139,7 @@ def test_only_the_instruct_network_is_trained_on_single_instructions(tmp_path, m
     from showtell.training.settings import PRESETS
 
     installed, settings = starters_dir(), starter_card("starter")["defaults"]
-    folder = train_starter(out=tmp_path / "single", preset_name="smoke", only_instruct=True)
+    folder = train_starter(out=tmp_path / "single", preset_name="smoke", only="instruct")
     names = ["clip/model", *(f"{part}/diffusion_pytorch_model" for part in ("vae", "unet-base", "unet-instruct"))]
     same = [(folder / f"{n}.safetensors").read_bytes() == (installed / f"{n}.safetensors").read_bytes() for n in names]
     assert same == [True, True, True, False]
@@ -149,3 +149,21 @@ def test_only_the_instruct_network_is_trained_on_single_instructions(tmp_path, m
     editor = showtell.load("starter")
     assert editor.card["defaults"] == settings and editor.card["figures"] == {}
     assert editor.edit(scenes.sample(1).before, "make it sepia", seed=0, num_inference_steps=2).image.size == (64, 64)
+
+
+def test_only_the_base_network_is_trained_and_grows_out_of_the_instruct_network(tmp_path) -> None:
+    from showtell.loading import starters_dir
+
+    installed = starters_dir()
+    folder = train_starter(out=tmp_path / "base", preset_name="smoke", only="base")
+    names = ["clip/model", *(f"{part}/diffusion_pytorch_model" for part in ("vae", "unet-instruct", "unet-base"))]
+    same = [(folder / f"{n}.safetensors").read_bytes() == (installed / f"{n}.safetensors").read_bytes() for n in names]
+    assert same == [True, True, True, False]
+    instruct, base = (UNet2DConditionModel.from_pretrained(folder / part) for part in ("unet-instruct", "unet-base"))
+    slim = denoiser.narrow(instruct)
+    x, text, t = torch.randn(2, 4, 16, 16), torch.randn(2, 77, 128), torch.tensor([10, 900])
+    wide = instruct(torch.cat((x, torch.zeros_like(x)), 1), t, text).sample
+    assert torch.allclose(slim(x, t, text).sample, wide, atol=1e-5)
+    # a few steps from there; another network altogether would be far away
+    gap = (base.conv_out.weight - slim.conv_out.weight).norm() / slim.conv_out.weight.norm()
+    assert 0 < float(gap) < 0.2

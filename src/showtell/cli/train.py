@@ -32,15 +32,18 @@ def register(app: typer.Typer) -> None:
 def starter(
     out: Annotated[Path, typer.Option("--out", help="Folder of the run and of the trained models.")] = Path("trained"),
     preset: Annotated[
-        Literal["cpu", "cpu-single", "gpu", "smoke"],
+        Literal["cpu", "cpu-single", "cpu-base", "gpu", "smoke"],
         typer.Option(
             "--preset",
-            help="cpu: an evening on two cores; cpu-single: single instructions only; gpu: half an hour; smoke: a few steps.",
+            help="cpu: an evening on two cores; cpu-single, cpu-base: one network of it; gpu: half an hour; smoke: a few steps.",
         ),
     ] = "cpu",
     until: Annotated[Stage, typer.Option("--until", help="The last stage to train.")] = "instruct",
     only_instruct: Annotated[
         bool, typer.Option("--only-instruct", help="Take all but the instruct network from the installed starters.")
+    ] = False,
+    only_base: Annotated[
+        bool, typer.Option("--only-base", help="Take all but the base network, which grows out of the instruct network.")
     ] = False,
     measure: Annotated[
         bool, typer.Option("--measure/--no-measure", help="In the end tune the defaults, measure, and write the cards.")
@@ -57,6 +60,8 @@ def starter(
     A run may be stopped at any moment, also by kill -9, and goes on with --resume. Use what was trained by setting
     SHOWTELL_STARTERS to the folder.
     """
+    if only_instruct and only_base:
+        raise UsageError("--only-instruct and --only-base leave nothing to do together: give one of them")
     _check(out, resume=resume)
 
     from showtell.bench import cards
@@ -73,7 +78,7 @@ def starter(
                 seed=seed,
                 device=device_name,
                 stages=stages,
-                only_instruct=only_instruct,
+                only="instruct" if only_instruct else "base" if only_base else None,
                 report=report,
             )
         if measure and stages == len(STAGES):

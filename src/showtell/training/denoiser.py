@@ -70,6 +70,17 @@ def widen(base: UNet2DConditionModel) -> UNet2DConditionModel:
     return wide
 
 
+def narrow(instruct: UNet2DConditionModel) -> UNet2DConditionModel:
+    """A 4-channel network that computes what the 8-channel one does of no picture: the picture's input weights left out."""
+    from diffusers import UNet2DConditionModel
+
+    slim = UNet2DConditionModel.from_config(dict(instruct.config) | {"in_channels": 4})
+    state = instruct.state_dict()
+    state["conv_in.weight"] = state["conv_in.weight"][:, :4].clone()
+    slim.load_state_dict(state)
+    return slim
+
+
 @cache
 def noise_schedule() -> DDPMScheduler:
     from diffusers import DDPMScheduler

@@ -82,6 +82,13 @@ PRESETS: dict[str, Preset] = {
         edit_counts=(1.0,),
         instruct=Fit(steps=3000, batch=32, lr=8e-4, fall=0.5),
     ),
+    "cpu-base": replace(
+        CPU,
+        name="cpu-base",
+        cases=16_000,
+        edit_counts=(1.0,),
+        base=Fit(steps=4000, batch=32, lr=6e-4, fall=0.6),
+    ),
     "smoke": Preset(
         name="smoke",
         cases=64,

@@ -25,7 +25,16 @@ from showtell.training.cache import Words, cache_latents, embed
 from showtell.training.clip import MEAN, STD, train_clip
 from showtell.training.corpus import Corpus, Text, make_corpus
 from showtell.training.curves import draw_curve
-from showtell.training.denoiser import SCHEDULER, Material, base_loss, instruct_loss, new_unet, train_denoiser, widen
+from showtell.training.denoiser import (
+    SCHEDULER,
+    Material,
+    base_loss,
+    instruct_loss,
+    narrow,
+    new_unet,
+    train_denoiser,
+    widen,
+)
 from showtell.training.loop import LossAt, Report, quiet, read_log
 from showtell.training.settings import Preset, preset
 from showtell.training.tokenizer import save_tokenizer
@@ -57,10 +66,13 @@ class _Run:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, json.dumps(told, indent=1).encode(), force=True)
 
-    def adopt(self, starters: Path) -> None:
-        """Take every part but the instruct network from a folder of starters, as if it had been trained here."""
-        for part, stage in (("clip", "clip"), ("vae", "autoencoder"), ("unet-base", "base"), ("tokenizer", None)):
-            if (self.out / part).exists():
+    def adopt(self, starters: Path, *, but: str) -> None:
+        """Take every part from a folder of starters, as if it had been trained here, but the network of the stage ``but``."""
+        parts = (
+            ("clip", "clip"), ("vae", "autoencoder"), ("unet-base", "base"), ("unet-instruct", "instruct"), ("tokenizer", None),
+        )  # fmt: skip
+        for part, stage in parts:
+            if stage == but or (self.out / part).exists():
                 continue
             copied = self.out / f".{part}.part"
             shutil.rmtree(copied, ignore_errors=True)
@@ -175,7 +187,10 @@ def _denoisers(run: _Run, material: Material, embed_texts: Callable[[list[Text]]
 
     def train_base() -> UNet2DConditionModel:
         captions = [e.captions[side] for side in (0, 1) for e in entries]
-        return train("base", new_unet(settings.unet_channels), base_loss, captions)
+        # An instruct network that is there already knows how everything looks: a base model begins better from it.
+        known = run.out / "unet-instruct"
+        start = narrow(_load_unet(known)) if known.exists() else new_unet(settings.unet_channels)
+        return train("base", start, base_loss, captions)
 
     torch.manual_seed(run.seed)
     base = run.once("unet-base", "base", _load_unet, train_base)
@@ -195,20 +210,22 @@ def train_starter(
     seed: int = 0,
     device: str = "cpu",
     stages: int = 5,
-    only_instruct: bool = False,
+    only: str | None = None,
     report: Report = quiet,
 ) -> Path:
     """Train the starters from nothing into `out`, or go on with the run that is there, and return the folder.
 
     preset_name: "cpu" (two cores, about two hours), "gpu" (one large GPU, half an hour) or "smoke" (a handful of steps).
-    stages: how many of data, clip, autoencoder, base, instruct to do. only_instruct: CLIP, the autoencoder and the base
-    model are those of the starters that are installed. Raises UsageError for an unknown preset or a folder that holds a
-    run of other settings.
+    stages: how many of data, clip, autoencoder, base, instruct to do. only: "instruct" or "base", to take everything else from
+    the starters that are installed; a base model then grows out of their instruct network, with the picture's input left out.
+    Raises UsageError for an unknown preset, another ``only``, or a folder that holds a run of other settings.
     """
     run = _Run(Path(out), preset(preset_name), seed, device, report)
     run.check()
-    if only_instruct:
-        run.adopt(starters_dir())
+    if only is not None:
+        if only not in ("instruct", "base"):
+            raise UsageError(f"only={only!r} is not known: choose instruct or base")
+        run.adopt(starters_dir(), but=only)
     corpus = make_corpus(run.folder("data"), cases=run.settings.cases, counts=run.settings.edit_counts, report=report)
     tokenizer = _tokenizer(run.out)
     from diffusers import EulerAncestralDiscreteScheduler
