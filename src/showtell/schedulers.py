@@ -113,11 +113,14 @@ def _build(cls: Any, config: Mapping[str, Any]) -> Any:
             f"scheduler {cls.__name__}: num_train_timesteps={timesteps!r:.40} is out of range: "
             f"it must be a whole number from 1 to {_MOST_TIMESTEPS}"
         )
+    told = dict(config)
+    if "clip_sample" in inspect.signature(cls.__init__).parameters:
+        told.setdefault("clip_sample", False)  # latents are no pictures: they go beyond [-1, 1]
     quiet = diffusers.logging.get_verbosity()
     # Keys that another scheduler class does not know are expected here, not worth a warning.
     diffusers.logging.set_verbosity_error()
     try:
-        return cls.from_config(dict(config))
+        return cls.from_config(told)
     except _BUILD_ERRORS as error:
         raise MethodError(
             f"scheduler {cls.__name__} cannot be built from this model's configuration ({error})"

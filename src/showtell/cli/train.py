@@ -43,7 +43,8 @@ def starter(
         bool, typer.Option("--only-instruct", help="Take all but the instruct network from the installed starters.")
     ] = False,
     only_base: Annotated[
-        bool, typer.Option("--only-base", help="Take all but the base network, which grows out of the instruct network.")
+        bool,
+        typer.Option("--only-base", help="Take all but the base network, which grows out of the instruct network."),
     ] = False,
     measure: Annotated[
         bool, typer.Option("--measure/--no-measure", help="In the end tune the defaults, measure, and write the cards.")

@@ -18,7 +18,8 @@ from .. import starts
 from ..conditioning import Conditioning
 from ..errors import MethodError
 from ..guidance import Guidance, shown
-from ..sampling import keep
+from ..layout import lay_out
+from ..sampling import ignore, keep
 
 if TYPE_CHECKING:
     import torch
@@ -26,10 +27,17 @@ if TYPE_CHECKING:
     from ..attention import BranchContext
     from ..blending import Mask
     from ..instruction import Instruction
+    from ..inversion.inverted import Inverted
     from ..keywords import Keyword
     from ..layout import Layout
+    from ..networks import Network
     from ..schedule import SchedulerStep
     from ..types import LatentMask, Latents, Pixels, PromptEmbeds
+
+
+def unwatched(name: str, steps: int) -> AbstractContextManager[Callable[[int, Any], None]]:
+    """A phase at which nobody looks."""
+    return nullcontext(ignore)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +49,10 @@ class Context:
     prompt; ``mask`` the users' masks at the size of ``pixels``, or None; ``generators`` one CPU generator a
     picture; ``steps`` the scheduler of this run; ``recorded`` (B, C, h, w) noise that takes the place of the start's, or
     None; ``note(b, text)`` tells the user something about picture b.
+
+    For methods that describe the result: ``source_embeds`` (B, 77, d) and ``sources[b]``, what the picture shows, None where the
+    user did not say; ``inverted``, what an inversion of these pictures has found before, or None. ``phase(name, steps)`` is
+    entered around a long part of the planning, and gives the observer of its loop.
 
     For methods with ``regions``: ``layouts[b]`` says which token is which word of which instruction, ``weights[b]`` has the
     weight of each instruction, and ``own_masks[b]`` the user's mask (H, W) of each, float32 in [0, 1], or None.
@@ -58,6 +70,10 @@ class Context:
     layouts: Sequence[Layout] = ()
     weights: Sequence[Sequence[float]] = ()
     own_masks: Sequence[Sequence[Any]] = ()
+    source_embeds: PromptEmbeds | None = None
+    sources: Sequence[Instruction | None] = ()
+    inverted: Inverted | None = None
+    phase: Callable[[str, int], AbstractContextManager[Callable[[int, Any], None]]] = unwatched
     note: Callable[[int, str], None] = lambda b, text: None
 
     def noise(self, shape: Sequence[int], *, device: Any) -> Latents:
@@ -66,10 +82,14 @@ class Context:
             return self.recorded.to(device)
         return starts.noise(shape, self.generators, device=device)
 
+    def layout(self, b: int) -> Layout:
+        """Which token is which word of what picture b is to become. Raises ``TextError`` if it is too long."""
+        return lay_out(self.pipe, self.instructions[b])
 
-def unchanged(pixels: Pixels) -> Pixels:
-    """The picture as it was decoded."""
-    return pixels
+
+def unchanged(rows: Any) -> Any:
+    """Latents or decoded pixels as they are."""
+    return rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +109,9 @@ class Plan:
     """The five choices of a run, and the part of the schedule that is run.
 
     ``attention`` is entered around the whole run; ``attend`` and ``text_mask`` are those of ``GuidedDenoiser``.
+    ``step`` and ``network`` take the place of the scheduler's step (the latents are then not scaled for the network) and of
+    the pipeline's own network. A run may have more rows than there are pictures: ``latents`` takes the pictures' out of the
+    last ones. ``inverted`` is what an inversion of the pictures found on the way.
     ``picture`` takes the result out of the decoded pixels, (B, 3, H, W) both; ``regions``, called after the run, says
     where each instruction of each picture was followed.
     """
@@ -101,6 +124,10 @@ class Plan:
     attend: Callable[[BranchContext], None] | None = None
     text_mask: Callable[[int], LatentMask | None] | None = None
     schedule: Sequence[tuple[Any, Any]]
+    step: Callable[[Any, Any, Any, Any], Any] | None = None
+    network: Network | None = None
+    latents: Callable[[Latents], Latents] = unchanged
+    inverted: Inverted | None = None
     picture: Callable[[Pixels], Pixels] = unchanged
     regions: Callable[[], Sequence[Sequence[Region]]] | None = None
 
@@ -108,7 +135,9 @@ class Plan:
 class Method(Protocol):
     """A method as a value.
 
-    One that keeps each instruction of a list in a region of its own says so with ``regions = True``.
+    One that keeps each instruction of a list in a region of its own says so with ``regions = True``. One that is told what
+    the result shows, and may be told what the picture shows, says so with ``describes = True``. One that can only do one
+    picture at a time says so with ``alone = True``.
     """
 
     #: Its name on the command line and in recipes.
