@@ -11,16 +11,17 @@ PACKAGE = Path(__file__).parents[1] / "src" / "showtell"
 
 LAYERS = {
     "types": 0, "errors": 0,
-    "images": 1, "fitting": 1, "schedule": 1, "schedulers": 1, "guidance": 1, "blending": 1, "objectives": 1,
+    "images": 1, "fitting": 1, "schedule": 1, "ddim": 1, "schedulers": 1, "guidance": 1, "blending": 1, "objectives": 1,
     "scenes": 1, "files": 1, "records": 1, "recipe": 1, "pairs": 1, "drawing": 1, "overlays": 1,
-    "models": 2, "networks": 2, "loading": 2, "attention": 2, "focus": 2, "metrics": 2,
+    "models": 2, "networks": 2, "loading": 2, "attention": 2, "focus": 2, "prompt_to_prompt": 2, "metrics": 2,
     "starts": 3, "conditioning": 3, "instruction": 3, "layout": 3, "keywords": 3, "learned": 3, "learned_file": 3,
+    "alignment": 3, "local_blend": 3,
     "sampling": 4,
     "inversion": 5,
     "methods": 6,
     "data": 7, "training": 7,
-    "editor": 8, "edits": 8, "jobs": 8, "replaying": 8, "learning": 8, "lessons": 8, "runs": 8, "wording": 8,
-    "comparing": 8, "attending": 8,
+    "editor": 8, "edits": 8, "jobs": 8, "replaying": 8, "learning": 8, "lessons": 8, "runs": 8, "wording": 8, "tokens": 8, "teaching": 8,
+    "comparing": 8, "inversions": 8, "inversion_file": 8, "inverting": 8, "attending": 8, "imagining": 8,
     "bench": 8, "cli": 8, "app": 8, "demo": 8, "__main__": 8,
 }  # fmt: skip
 SOURCES = sorted(PACKAGE.rglob("*.py"))

@@ -13,6 +13,12 @@ from .errors import MethodError
 if TYPE_CHECKING:
     import torch
 
+#: Processors that compute plain attention, which a control can stand for.
+_PLAIN = {
+    "AttnProcessor", "AttnProcessor2_0", "XFormersAttnProcessor", "SlicedAttnProcessor", "FusedAttnProcessor2_0",
+    "LoRAAttnProcessor", "LoRAAttnProcessor2_0",
+}  # fmt: skip
+
 
 @dataclass(frozen=True, kw_only=True)
 class BranchContext:
@@ -56,6 +62,39 @@ def installed(
         yield new
     finally:
         unet.set_attn_processor(dict(before))
+
+
+def check_plain(processor: Any, *, method: str) -> None:
+    """Raise ``MethodError`` if a processor is not plain attention, which alone a method can stand for."""
+    if type(processor).__name__ not in _PLAIN:
+        raise MethodError(
+            f"method {method!r} changes attention, and this pipeline has changed it already ({type(processor).__name__}): "
+            "unload that (an IP-Adapter?), or reset it with pipe.unet.set_default_attn_processor()"
+        )
+
+
+def divided(attn: Any, hidden: torch.Tensor, told: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Queries of ``hidden``, keys and values of ``told``, head by head: (B, heads, n, c) each."""
+    q, k, v = (
+        rows.unflatten(-1, (attn.heads, -1)).transpose(1, 2)
+        for rows in (attn.to_q(hidden), attn.to_k(told), attn.to_v(told))
+    )
+    return q, k, v
+
+
+def scores(attn: Any, q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
+    """Q K^T / sqrt(d), float32."""
+    if attn.upcast_attention:
+        q, k = q.float(), k.float()
+    return ((q * attn.scale) @ k.transpose(-1, -2)).float()
+
+
+def closed(attn: Any, heads: torch.Tensor) -> torch.Tensor:
+    """What a layer gives back, (B, n, d), once its heads (B, heads, n, c) are known."""
+    out = heads.transpose(1, 2).flatten(2)
+    for projection in attn.to_out:  # a linear layer and a dropout
+        out = projection(out)
+    return out / attn.rescale_output_factor
 
 
 def map_side(unet: Any, latent_side: tuple[int, int]) -> tuple[int, int]:

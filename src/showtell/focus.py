@@ -13,18 +13,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from . import attention
-from .attention import BranchContext, CrossMaps
+from .attention import BranchContext, CrossMaps, scores
 from .blending import Mask
 from .errors import MethodError
 
 if TYPE_CHECKING:
     import torch
-
-#: Processors that compute plain attention, which the modulation can stand for.
-_PLAIN = {
-    "AttnProcessor", "AttnProcessor2_0", "XFormersAttnProcessor", "SlicedAttnProcessor", "FusedAttnProcessor2_0",
-    "LoRAAttnProcessor", "LoRAAttnProcessor2_0",
-}  # fmt: skip
 
 
 def smoothed(attention_map: torch.Tensor) -> torch.Tensor:
@@ -122,7 +116,7 @@ class Columns:
 
     def attend(self, layer: Layer) -> torch.Tensor:
         image_q, image_k, _ = layer.image
-        X, Y = _scores(layer.attn, layer.q, layer.k), _scores(layer.attn, image_q, image_k)
+        X, Y = scores(layer.attn, layer.q, layer.k), scores(layer.attn, image_q, image_k)
         M = _sized(self.masks, layer.side, self.sized).flatten(2).transpose(1, 2)[:, None]
         return modulated(X, Y, M, self.boost[:, None, None, :]).softmax(-1).to(layer.v.dtype) @ layer.v
 
@@ -150,7 +144,7 @@ class Regional:
 
     def attend(self, layer: Layer) -> torch.Tensor:
         k, v = self._told(layer)
-        X = _scores(layer.attn, layer.q[:, None], k)
+        X = scores(layer.attn, layer.q[:, None], k)
         boost = self.boost[:, :, None, None, :]
         heard = (X + boost * (X.amax(-1, keepdim=True) - X)).softmax(-1).to(v.dtype) @ v
         masks = _sized(self.masks, layer.side, self.sized).flatten(2)
@@ -198,11 +192,7 @@ class CrossCondition:
         return attention.installed(self.unet, self._processor)
 
     def _processor(self, name: str, inner: Any) -> Callable[..., torch.Tensor]:
-        if type(inner).__name__ not in _PLAIN:
-            raise MethodError(
-                f"method 'foi' changes cross-attention, and this pipeline has changed it already ({type(inner).__name__}): "
-                "unload that (an IP-Adapter?), or reset it with pipe.unet.set_default_attn_processor()"
-            )
+        attention.check_plain(inner, method="foi")
 
         def process(
             attn: Any, hidden_states: Any, encoder_hidden_states: Any = None, *args: Any, **kwargs: Any
@@ -230,10 +220,7 @@ class CrossCondition:
             held = [branches.rows(each) for each in names if each in branches.branches]
             return slice(held[0].start, held[-1].stop) if held else slice(0, 0)
 
-        q, k, v = (
-            rows.unflatten(-1, (attn.heads, -1)).transpose(1, 2)
-            for rows in (attn.to_q(hidden), attn.to_k(told), attn.to_v(told))
-        )
+        q, k, v = attention.divided(attn, hidden, told)
         full, rest = part("full"), part("image", "text", "none")
         results = []
         if rest.stop:
@@ -247,17 +234,7 @@ class CrossCondition:
             side = layer_side(self.latent_side, q.shape[2])
             layer = Layer(name=name, attn=attn, side=side, q=q[full], k=k[full], v=v[full], image=self._image.pop(name))
             results.insert(0, rule.attend(layer))
-        out = torch.cat(results).transpose(1, 2).flatten(2)
-        for projection in attn.to_out:  # a linear layer and a dropout
-            out = projection(out)
-        return out / attn.rescale_output_factor
-
-
-def _scores(attn: Any, q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
-    """Q K^T / sqrt(d), float32."""
-    if attn.upcast_attention:
-        q, k = q.float(), k.float()
-    return ((q * attn.scale) @ k.transpose(-1, -2)).float()
+        return attention.closed(attn, torch.cat(results))
 
 
 def _sized(masks: torch.Tensor, side: tuple[int, int], kept: dict[tuple[int, int], torch.Tensor]) -> torch.Tensor:

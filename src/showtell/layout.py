@@ -39,13 +39,14 @@ class Piece:
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """A sequence of ``length`` tokens, piece by piece, for ``parts`` sub-instructions. Start, end and padding are in no
-    piece.
+    """A sequence of ``length`` tokens, ``ids``, piece by piece, for ``parts`` sub-instructions. Start, end and padding are in
+    no piece.
     """
 
     pieces: tuple[Piece, ...]
     parts: int
     length: int
+    ids: tuple[int, ...]
 
     def of(self, part: int) -> list[Piece]:
         """The pieces of a sub-instruction."""
@@ -84,7 +85,7 @@ def lay_out(pipe: Any, parts: Sequence[Instruction], *, separator: str = ", ") -
     told, _ = instructions.lay_out(pipe, instructions.segments(whole))
     if told[1 : 1 + len(ids)] != ids:
         raise _divides(whole.text)
-    return Layout(pieces=tuple(pieces), parts=len(parts), length=room)
+    return Layout(pieces=tuple(pieces), parts=len(parts), length=room, ids=tuple(told))
 
 
 def _owner(parts: Sequence[Instruction], separator: str) -> list[int | None]:
