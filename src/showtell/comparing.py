@@ -181,8 +181,10 @@ def _check(editor: Editor, picture: images.Picture, step: _Step, method: Any, se
     job = jobs.prepare(
         request, editor.pipe, lambda: models.weights_hash(editor.pipe), fit=own["fit"] or "fit", words=settled.words,
         noise=own["noise"] or "random", regions=getattr(settled, "regions", False),
+        describes=getattr(settled, "describes", False),
     )  # fmt: skip
-    runs.check(editor.pipe, [job], method=settled)
+    if not getattr(settled, "describes", False):  # whose planning is the longer part of the work
+        runs.check(editor.pipe, [job], method=settled)
 
 
 def _run(editor: Editor, picture: images.Picture, steps: Sequence[_Step], method: Any, seed: int) -> Edit:

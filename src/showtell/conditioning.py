@@ -80,6 +80,22 @@ class PromptConditioning:
         return (self.prompt_embeds if branch == "cond" else self.negative_prompt_embeds), self.beside
 
 
+@dataclass(frozen=True, kw_only=True)
+class SteppedConditioning:
+    """A base model's, with embeddings that change from step to step: (K, B, 77, d) of the words, of their absence, or both;
+    (B, 77, d) stays the same.
+    """
+
+    prompt_embeds: torch.Tensor
+    negative_prompt_embeds: torch.Tensor
+
+    def told(self, branch: str, step: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        if branch not in BASE_BRANCHES:
+            raise KeyError(branch)
+        embeds = self.prompt_embeds if branch == "cond" else self.negative_prompt_embeds
+        return (embeds[step] if embeds.ndim == 4 else embeds), None
+
+
 def instructed(
     pipe: Any,
     prompt_embeds: PromptEmbeds,

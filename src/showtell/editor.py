@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import numbers
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from . import fitting, jobs, loading, methods, models, runs
+from . import fitting, inversions, jobs, loading, methods, models, runs
 from .errors import Cancelled, MethodError, ShowtellError, ShowtellWarning
 
 if TYPE_CHECKING:
     from .edits import Edit
+    from .inversions import Inversion
     from .learned import LearnedInstruction
+    from .tokens import LearnedToken
     from .types import StepCallback
 
 
@@ -64,12 +67,15 @@ class Editor:
         mask: Any = None,
         weights: Any = None,
         masks: Any = None,
+        source: Any = None,
+        inversion: Any = None,
         fit: str = "fit",
         sequential: bool = False,
         batch_size: int = 8,
         callback: StepCallback | None = None,
         progress: bool = False,
         cancel: Callable[[], bool] | Any = None,
+        on_phase: Callable[[str, int, int], None] | None = None,
         **hyperparameters: Any,
     ) -> Any:
         """Edit one picture, or a list of them.
@@ -103,7 +109,9 @@ class Editor:
             "scheduler": scheduler,
             **hyperparameters,
         }
-        settled, origin = self._settle(method, given)
+        held = inversions.of(image, inversion)
+        method = (inversions.default_method(held) or "ip2p") if method is None else method
+        settled, origin = self._settle(method, given, held=held)
         if fit not in fitting.FITS:
             raise MethodError(f"fit={fit!r} is not known: choose one of {', '.join(fitting.FITS)}")
         if not isinstance(batch_size, numbers.Integral) or batch_size < 1:
@@ -112,14 +120,17 @@ class Editor:
             raise MethodError(f"noise={noise!r} is not known: choose one of {', '.join(jobs.NOISES)}")
         requests = jobs.requests(
             image, instruction, negative_prompt=negative_prompt, mask=mask, seed=seed, generator=generator,
-            learned=learned, weights=weights, masks=masks,
+            learned=learned, weights=weights, masks=masks, source=source,
+            inversion=held if jobs.is_batch(image) else held[0],
         )  # fmt: skip
         results = jobs.prepare_all(
-            requests, self.pipe, fit=fit, words=settled.words, noise=noise, regions=getattr(settled, "regions", False)
-        )
+            requests, self.pipe, fit=fit, words=settled.words, noise=noise, regions=getattr(settled, "regions", False),
+            describes=getattr(settled, "describes", False),
+        )  # fmt: skip
         run = functools.partial(self._run, method=settled, origin=origin, sequential=sequential)
-        watch = runs.Watch(callback=callback, progress=progress, cancel=cancel)
-        for part in jobs.same_size(results, most=batch_size):
+        watch = runs.Watch(callback=callback, progress=progress, cancel=cancel, on_phase=on_phase)
+        most = 1 if getattr(settled, "alone", False) else batch_size
+        for part in jobs.same_size(results, most=most):
             for index, edit in zip(part, run([results[i] for i in part], watch=watch), strict=True):
                 results[index] = edit
         for edit in results:
@@ -131,11 +142,23 @@ class Editor:
             raise results[0]
         return results[0]
 
+    def invert(self, image: Any, target: str | None = None, **options: Any) -> Inversion:
+        """What a picture came out of: see :func:`showtell.inverting.invert` for the options."""
+        from .inverting import invert
+
+        return invert(self, image, target, **options)
+
     def learn(self, pairs: Any, **options: Any) -> LearnedInstruction:
         """Learn the edit that before/after pairs show: see :func:`showtell.learning.learn` for the options."""
         from .learning import learn
 
         return learn(self, pairs, **options)
+
+    def learn_token(self, images: Any, word: str = "<toy>", **options: Any) -> LearnedToken:
+        """A word for what pictures show (textual inversion): see :func:`showtell.teaching.teach` for the options."""
+        from .tokens import learn_token
+
+        return learn_token(self, images, word, **options)
 
     def compare(self, image: Any, instructions: Any, **options: Any) -> dict[str, Edit]:
         """Several methods side by side, with one seed: see :func:`showtell.comparing.compare` for the options."""
@@ -143,11 +166,14 @@ class Editor:
 
         return compare(self, image, instructions, **options)
 
-    def _settle(self, method: Any, given: dict[str, Any]) -> tuple[Any, dict[str, str]]:
+    def _settle(
+        self, method: Any, given: dict[str, Any], *, held: Sequence[Inversion | None] = ()
+    ) -> tuple[Any, dict[str, str]]:
         value = methods.resolve("ip2p" if method is None else method)
         models.require_kind(self.pipe, value.kinds, method=value.name, model_id=self.model_id)
         card = self.card.get("defaults", {}).get(value.name, {})
         own_scheduler = self.pipe.scheduler is not self._stored_scheduler
+        given = inversions.followed(held, given, value, [f.name for f in dataclasses.fields(value)])
         settled, origin = methods.settle(value, given=given, card=card, kind=self.kind)
         if origin.get("scheduler") in ("card", "paper") and own_scheduler:
             settled, _ = methods.settle(settled, given={"scheduler": self.pipe.scheduler}, card={})

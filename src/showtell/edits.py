@@ -19,6 +19,8 @@ from .recipe import CHUNK, Recipe
 if TYPE_CHECKING:
     import torch
 
+    from .inversion.inverted import Inverted
+
 _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 # The longest side that the formats can hold.
 _LONGEST = {"JPEG": 65_500, "WEBP": 16_383}
@@ -32,7 +34,7 @@ class Edit:
     bool arrays (H, W) at that size, one for each instruction under a method with regions; empty where the method has none.
     ``keywords`` are the words that found them, None where a mask was the user's own. ``recipe`` makes the same pixels again;
     ``latents`` (4, h, w) float32 on the CPU are the last of the run; ``notes`` say whatever a user may want to know;
-    ``source`` is the input.
+    ``source`` is the input; ``inverted`` what was found of it, where the method is an inversion.
     """
 
     image: Image.Image
@@ -42,6 +44,7 @@ class Edit:
     notes: list[str] = field(default_factory=list)
     latents: torch.Tensor | None = None
     source: Image.Image | None = None
+    inverted: Inverted | None = None
 
     @property
     def seed(self) -> int | None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from . import fitting, images, instruction, keywords, layout, models, starts, wording
 from .errors import ImageError, MethodError, ShowtellError, TextError
 from .guidance import check_scale
+from .inversions import Inversion
 from .learned import Hybrid, LearnedInstruction
 from .recipe import MOST_WEIGHT, FileRecord, LearnedRecord, record_of
 
@@ -36,6 +37,8 @@ class Request:
     learned: Mapping[str, LearnedInstruction]
     weights: Any = None
     masks: Any = None
+    source: Any = None
+    inversion: Inversion | None = None
 
 
 @dataclass(kw_only=True)
@@ -57,6 +60,9 @@ class Job:
     mask_records: tuple[FileRecord | None, ...]
     seed: int | None
     generator: Any
+    source: instruction.Instruction | None = None
+    source_words: instruction.Words | None = None
+    inversion: Inversion | None = None
     notes: list[str] = field(default_factory=list)
 
 
@@ -76,10 +82,12 @@ def requests(
     learned: Any = None,
     weights: Any = None,
     masks: Any = None,
+    source: Any = None,
+    inversion: Any = None,
 ) -> list[Request]:
     """One request a picture. A list of pictures takes a list of instructions of the same length, whose items may
     be lists, or one learned instruction for all; seed, generator, mask and negative prompt may be lists of that length too.
-    One seed serves all; without one, each picture gets its own at random. ``learned``: see :func:`wording.named`. Raises
+    One seed serves all; without one, each picture gets its own at random. ``learned``: see :func:`wording.named`. An inversion stands for its picture, or beside it. Raises
     ``UsageError`` for lists of another length."""
     if generator is not None and seed is not None:
         raise MethodError("give seed or generator, not both")
@@ -92,7 +100,11 @@ def requests(
         if isinstance(generator, (list, tuple)) and len(generator) != 1:
             raise MethodError(f"one picture takes one generator (got {len(generator)})")
         generator = generator[0] if isinstance(generator, (list, tuple)) else generator
-        return [_request(image, instruction, negative_prompt, mask, seed, generator, looks, weights, masks)]
+        return [
+            _request(
+                image, instruction, negative_prompt, mask, seed, generator, looks, weights, masks, source, inversion
+            )
+        ]
     n = len(image)
     if n == 0:
         raise ImageError("the list of pictures is empty")
@@ -111,6 +123,8 @@ def requests(
         [looks] * n,
         _each_list("weights", weights, n),
         _each_list("masks", masks, n),
+        _each("source", source, n),
+        _each("inversion", inversion, n, shared=n == 1),
     )
     return [_request(*row) for row in zip(*columns, strict=True)]
 
@@ -125,7 +139,10 @@ def _request(
     learned: Mapping[str, LearnedInstruction],
     weights: Any,
     masks: Any,
+    source: Any,
+    inversion: Any,
 ) -> Request:
+    image, inversion = _inverted(image, inversion)
     if generator is None:
         seed = checked_seed(seed)
         generator = starts.generator(seed)
@@ -133,8 +150,15 @@ def _request(
         raise MethodError(f"generator={generator!r} is not a torch.Generator")
     return Request(
         image=image, instruction=instruction, negative_prompt=negative_prompt, mask=mask, seed=seed, generator=generator,
-        learned=learned, weights=weights, masks=masks,
+        learned=learned, weights=weights, masks=masks, source=source, inversion=inversion,
     )  # fmt: skip
+
+
+def _inverted(image: Any, inversion: Inversion | None) -> tuple[Any, Inversion | None]:
+    """The picture, and its inversion if there is one: given as the picture, or beside it."""
+    if isinstance(image, Inversion):
+        return image.picture, image
+    return image, inversion
 
 
 def prepare_all(
@@ -145,26 +169,31 @@ def prepare_all(
     words: str = "required",
     noise: str = "random",
     regions: bool = False,
+    describes: bool = False,
 ) -> list[Any]:
     """A job for each request, or the error of one that cannot be done."""
     prepared: list[Any] = []
     weights = functools.cache(lambda: models.weights_hash(pipe))
     for request in requests:
         try:
-            prepared.append(prepare(request, pipe, weights, fit=fit, words=words, noise=noise, regions=regions))
+            prepared.append(
+                prepare(request, pipe, weights, fit=fit, words=words, noise=noise, regions=regions, describes=describes)
+            )
         except ShowtellError as error:
             prepared.append(error)
     return prepared
 
 
 def same_size(prepared: Sequence[Any], *, most: int) -> list[list[int]]:
-    """Positions of the jobs that can run as one batch: those whose frames have one size and whose noise has one source, at
-    most ``most`` together.
+    """Positions of the jobs that can run as one batch: those whose frames have one size, whose noise has one source, and
+    which come from inversions of one kind or from none, at most ``most`` together.
     """
-    groups: dict[tuple[tuple[int, int], bool], list[int]] = {}
+    groups: dict[tuple[Any, ...], list[int]] = {}
     for index, job in enumerate(prepared):
         if isinstance(job, Job):
-            groups.setdefault((job.frame.frame, job.recorded is not None), []).append(index)
+            tuned = None if job.inversion is None else job.inversion.data.of or "trajectory"
+            told = job.source is not None
+            groups.setdefault((job.frame.frame, job.recorded is not None, tuned, told), []).append(index)
     return [group[first : first + most] for group in groups.values() for first in range(0, len(group), most)]
 
 
@@ -177,9 +206,11 @@ def prepare(
     words: str = "required",
     noise: str = "random",
     regions: bool = False,
+    describes: bool = False,
 ) -> Job:
     """Open the picture, read the words, choose the frame. ``words``: whether the method requires an instruction;
-    ``weights`` gives the pipeline's fingerprint; ``regions``: whether the method keeps each instruction in its own region.
+    ``weights`` gives the pipeline's fingerprint; ``regions``: whether the method keeps each instruction in its own region;
+    ``describes``: whether it is told what the result shows.
 
     Raises ``ImageError``, ``TextError``, ``MethodError``, or ``ModelError`` for an instruction that was learned with
     another model.
@@ -205,6 +236,7 @@ def prepare(
         for part, own in zip(parsed, masks, strict=True):
             if own is None:
                 keywords.known(layout.lay_out(pipe, [part]), 0)  # an instruction without a word is an error here, too
+    source, source_words = _source(request, pipe, describes, notes)
     frame = fitting.frame_for(
         picture.size, fit=fit, resolution=models.resolution(pipe), multiple=models.size_multiple(pipe)
     )
@@ -214,6 +246,8 @@ def prepare(
             f"the picture ({picture.size[0]}x{picture.size[1]}) is too long for the model and was squeezed into "
             f"{wide}x{high} for it; fit pad keeps its proportions"
         )
+    if request.inversion is not None:
+        request.inversion.check(pipe, weights, picture=picture, frame=frame, told=whole.text, source=source)
     recorded = wording.recorded(whole, pipe, frame, notes) if noise == "recorded" else None
     used = dict.fromkeys(name for text in told for name in instruction.names_in(text) if name in looks)
     seed = _seed_of(request.generator, notes) if request.seed is None else request.seed
@@ -221,8 +255,25 @@ def prepare(
         picture=picture, frame=frame, instructions=parsed, told=told, segments=segments, negative=negative, mask=mask,
         learned=tuple(LearnedRecord(name=name, parts=looks[name].made_of) for name in used), recorded=recorded,
         mask_record=record, weights=checked_weights(request.weights, len(parsed)), masks=masks, mask_records=mask_records,
-        seed=seed, generator=request.generator, notes=notes,
+        seed=seed, generator=request.generator, source=source, source_words=source_words, inversion=request.inversion,
+        notes=notes,
     )  # fmt: skip
+
+
+def _source(request: Request, pipe: Any, describes: bool, notes: list[str]) -> tuple[Any, Any]:
+    """What the picture shows, as an instruction and as the words that the text encoder has room for."""
+    told, held = request.source, request.inversion
+    if not describes:
+        for name, value in (("source", told), ("inversion", held)):
+            if value is not None:
+                raise MethodError(f"{name} is for methods that describe the result: use one such as 'pti'")
+        return None, None
+    if told is None and held is not None:
+        told = held.source
+    if told is None:
+        return None, None
+    parsed = instruction.parse(told)
+    return parsed, wording.fitted(pipe, parsed.text, "the source prompt", notes)
 
 
 def check_regions(*, weights: Any, masks: Any, regions: bool) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .images import Picture
 
 #: Version of the format; files with a later one are refused.
-FORMAT = 3
+FORMAT = 4
 #: Keyword of the PNG's iTXt chunk.
 CHUNK = "showtell"
 _MAX_LENGTH = 4 * 1024 * 1024
@@ -91,7 +91,8 @@ class Recipe:
     ``threads`` (of torch) and ``batch``, the number of pictures edited together, matter to the last bit only; None in
     files that do not say. ``learned``: what stands for ``<name>`` in the instructions. ``noise``: ``random``, or
     ``recorded`` where the learned instruction's own was used. ``weights`` and ``masks``: of each instruction, under a method
-    that keeps each in its own region (a mask is None where it was found).
+    that keeps each in its own region (a mask is None where it was found). ``source``: what the picture shows, where a method
+    was told. ``inversion``: the hash of the inversion that the edit went out from, None where it made its own.
     """
 
     format: int = FORMAT
@@ -100,6 +101,8 @@ class Recipe:
     instructions: tuple[str, ...]
     learned: tuple[LearnedRecord, ...] = ()
     noise: str = "random"
+    source: str | None = None
+    inversion: str | None = None
     negative_prompt: str = ""
     method: MethodRecord
     scheduler: dict[str, Any]

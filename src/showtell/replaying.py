@@ -67,6 +67,7 @@ def replay(
         mask=mask,
         weights=list(made.weights) or None,
         masks=own,
+        source=made.source,
         fit=made.fit,
         sequential=made.sequential,
         **watching,
@@ -79,7 +80,7 @@ def _method(made: recipe.Recipe, png: str | os.PathLike[str], shown: Pairs | Non
     """The method with the recipe's hyper-parameters: all of them, and nothing else. ``shown`` are its pairs, if any."""
     given = {**made.method.parameters, **({} if shown is None else {"pairs": shown})}
     method, origin = methods.settle(methods.resolve(made.method.name), given=given, card={})
-    missing = [name for name, source in origin.items() if source != "given" and name != "scheduler"]
+    missing = [name for name in origin if name not in given and name != "scheduler"]
     if missing:
         raise FileFormatError(f"{png}: its recipe is damaged (method.parameters: {', '.join(missing)} is missing)")
     return method

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,13 @@ from PIL import Image
 from . import blending, fitting, instruction, jobs, layout, methods, models, networks, recipe, sampling, schedulers
 from .edits import Edit
 from .errors import Cancelled, MethodError, ShowtellError
+from .inversion.inverted import Inverted
 from .schedule import SchedulerStep
 
 if TYPE_CHECKING:
     import torch
 
+    from .inversion.tuning import Tuned
     from .types import StepCallback
 
 _NO_PICTURE = (
@@ -46,21 +49,22 @@ def run(
     fresh = schedulers.fresh_scheduler(method.scheduler, pipe.scheduler.config)
     config = schedulers.recorded(fresh)
     with _failures():
-        steps, plan = _planned(pipe, batch, method, fresh)
+        steps, plan = _planned(pipe, batch, method, fresh, sequential=sequential, watch=watch)
         denoise = sampling.GuidedDenoiser(
-            network=networks.network(pipe),
+            network=plan.network or networks.network(pipe),
             conditioning=plan.conditioning,
             guidance=plan.guidance,
-            scale_input=steps.scale_input,
+            scale_input=steps.scale_input if plan.step is None else _unscaled,
             sequential=sequential,
             attend=plan.attend,
             text_mask=plan.text_mask,
         )
         try:
             with plan.attention, watch.run(len(plan.schedule)) as observe:
-                latents = sampling.sample(
-                    denoise, plan.start, plan.schedule, steps.step, blend=plan.blend, observe=observe
+                rows = sampling.sample(
+                    denoise, plan.start, plan.schedule, plan.step or steps.step, blend=plan.blend, observe=observe
                 )
+            latents = plan.latents(rows)
             whole = _finite(latents)
             pixels = plan.picture(models.decode(pipe, torch.where(whole[:, None, None, None], latents, 0)))
             whole = whole & _finite(pixels)
@@ -73,10 +77,16 @@ def run(
     shared = {**record, **machine, "model": _model_record(pipe, model_id)}
     pictures = zip(batch, fitting.to_images(pixels), latents.cpu(), flags, whole.tolist(), strict=True)
     regions = plan.regions() if plan.regions is not None else [None] * len(batch)
-    return [
-        _finish(job, result, z, hidden, shared, found) if good else ShowtellError(_NO_PICTURE)
+    apart = getattr(method, "regions", False)
+    edits: list[Any] = [
+        _finish(job, result, z, hidden, shared, found, apart=apart) if good else ShowtellError(_NO_PICTURE)
         for (job, result, z, hidden, good), found in zip(pictures, regions, strict=True)
     ]
+    if plan.inverted is not None and getattr(method, "inverts", False):
+        for b, edit in enumerate(edits):
+            if isinstance(edit, Edit):
+                edit.inverted = plan.inverted.rows([b]).to("cpu")
+    return edits
 
 
 def check(pipe: Any, batch: list[jobs.Job], *, method: Any) -> None:
@@ -87,21 +97,28 @@ def check(pipe: Any, batch: list[jobs.Job], *, method: Any) -> None:
     try:
         with _failures():
             fresh = schedulers.fresh_scheduler(method.scheduler, pipe.scheduler.config)
-            _, plan = _planned(pipe, batch, method, fresh)
+            _, plan = _planned(pipe, batch, method, fresh, sequential=False, watch=Watch())
             with plan.attention:  # which may not fit the pipeline
                 pass
     finally:
         models.release(pipe)
 
 
-def _planned(pipe: Any, batch: list[jobs.Job], method: Any, fresh: Any) -> tuple[SchedulerStep, methods.Plan]:
+def _unscaled(x: Any, t: Any) -> Any:
+    return x
+
+
+def _planned(
+    pipe: Any, batch: list[jobs.Job], method: Any, fresh: Any, *, sequential: bool, watch: Watch
+) -> tuple[SchedulerStep, methods.Plan]:
     steps = SchedulerStep(
         fresh,
         num_inference_steps=method.num_inference_steps,
         device=models.device_of(pipe),
         generators=[job.generator for job in batch],
     )
-    return steps, method.plan(_context(pipe, batch, steps, regions=getattr(method, "regions", False)))
+    told = _context(pipe, batch, steps, regions=getattr(method, "regions", False))
+    return steps, method.plan(dataclasses.replace(told, phase=watch.phase, tuned=watch.tuned, sequential=sequential))
 
 
 def context(pipe: Any, job: jobs.Job, steps: SchedulerStep) -> methods.Context:
@@ -136,8 +153,26 @@ def _context(pipe: Any, batch: list[jobs.Job], steps: SchedulerStep, *, regions:
         layouts=[layout.lay_out(pipe, job.instructions) for job in batch] if regions else (),
         weights=[job.weights for job in batch],
         own_masks=[[None if m is None else _framed_mask(m, job.frame) for m in job.masks] for job in batch],
+        source_embeds=_source_embeds(pipe, batch),
+        sources=[job.source for job in batch],
+        inverted=_inverted(batch, device),
         note=lambda b, text: batch[b].notes.append(text),
     )
+
+
+def _source_embeds(pipe: Any, batch: list[jobs.Job]) -> Any:
+    """Of what the pictures show, (B, 77, d); None where that was not told."""
+    import torch
+
+    words = [job.source_words for job in batch]
+    if any(one is None for one in words):
+        return None
+    return torch.stack([instruction.assemble(pipe, [one])[0] for one in words if one is not None])
+
+
+def _inverted(batch: list[jobs.Job], device: Any) -> Inverted | None:
+    held = [job.inversion.data for job in batch if job.inversion is not None]
+    return Inverted.joined(held).to(device) if len(held) == len(batch) else None
 
 
 def _model_record(pipe: Any, model_id: str) -> recipe.ModelRecord:
@@ -152,8 +187,16 @@ def _model_record(pipe: Any, model_id: str) -> recipe.ModelRecord:
 class Watch:
     """What looks on while the loop runs: a callback, a progress bar, a way to stop."""
 
-    def __init__(self, *, callback: StepCallback | None, progress: bool, cancel: Any) -> None:
-        self.callback, self.progress = callback, progress
+    def __init__(
+        self,
+        *,
+        callback: StepCallback | None = None,
+        progress: bool = False,
+        cancel: Any = None,
+        on_phase: Callable[[str, int, int], None] | None = None,
+        tuned: Tuned | None = None,
+    ) -> None:
+        self.callback, self.progress, self.on_phase, self.tuned = callback, progress, on_phase, tuned
         self.cancelled = cancel.is_set if hasattr(cancel, "is_set") else cancel
 
     @contextlib.contextmanager
@@ -167,10 +210,28 @@ class Watch:
                 bar.update()
                 if self.callback is not None:
                     self.callback(i, total, latents)
-                if self.cancelled is not None and self.cancelled():
-                    raise Cancelled(f"stopped after step {i + 1} of {total}")
+                self._ask(f"stopped after step {i + 1} of {total}")
 
             yield observe
+
+    @contextlib.contextmanager
+    def phase(self, name: str, total: int) -> Iterator[Callable[[int, Any], None]]:
+        """An observer for a long part of the planning."""
+        from tqdm import tqdm
+
+        with tqdm(total=total, disable=not self.progress, desc=name, leave=False) as bar:
+
+            def observe(i: int, latents: Any) -> None:
+                bar.update()
+                if self.on_phase is not None:
+                    self.on_phase(name, i + 1, total)
+                self._ask(f"stopped while {name}, after step {i + 1} of {total}")
+
+            yield observe
+
+    def _ask(self, where: str) -> None:
+        if self.cancelled is not None and self.cancelled():
+            raise Cancelled(where)
 
 
 @contextlib.contextmanager
@@ -205,12 +266,12 @@ def _framed_mask(mask: np.ndarray | None, frame: fitting.Frame) -> np.ndarray:
     return np.asarray(framed, dtype=np.float32) / 255
 
 
-def _masks(job: jobs.Job, found: Any) -> list[np.ndarray]:
+def _masks(job: jobs.Job, found: Any, *, apart: bool) -> list[np.ndarray]:
     """Where each instruction was followed, (H, W) bool in the picture's own shape; without regions, the user's mask."""
     if found is None:
         return [] if job.mask is None else [job.mask]
     masks = []
-    for region, own in zip(found, job.masks, strict=True):
+    for region, own in zip(found, job.masks if apart else [None] * len(found), strict=True):
         if own is not None:
             masks.append(own)
             continue
@@ -222,7 +283,9 @@ def _masks(job: jobs.Job, found: Any) -> list[np.ndarray]:
     return masks
 
 
-def _finish(job: jobs.Job, result: Image.Image, latents: Any, hidden: bool, shared: dict[str, Any], found: Any) -> Edit:
+def _finish(
+    job: jobs.Job, result: Image.Image, latents: Any, hidden: bool, shared: dict[str, Any], found: Any, *, apart: bool
+) -> Edit:
     """The result at the input's own size, the input's pixels outside a mask, its alpha channel and colour profile."""
     if hidden:
         job.notes.append("the pipeline's safety checker blacked out this picture")
@@ -236,7 +299,7 @@ def _finish(job: jobs.Job, result: Image.Image, latents: Any, hidden: bool, shar
         image.info["icc_profile"] = job.picture.icc_profile
     return Edit(
         image=image,
-        masks=_masks(job, found),
+        masks=_masks(job, found, apart=apart),
         keywords=[region.keyword.text if region.keyword else None for region in found or ()],
         source=job.picture.rgb,
         notes=job.notes,
@@ -249,8 +312,10 @@ def _finish(job: jobs.Job, result: Image.Image, latents: Any, hidden: bool, shar
             negative_prompt=job.negative.text,
             seed=job.seed,
             mask=job.mask_record,
-            weights=job.weights if found is not None else (),
-            masks=job.mask_records if found is not None else (),
+            weights=job.weights if apart else (),
+            masks=job.mask_records if apart else (),
+            source=None if job.source is None else job.source.text,
+            inversion=None if job.inversion is None else job.inversion.sha256,
             fit=job.frame.fit,
             size=job.picture.size,
             model_size=job.frame.frame,
@@ -260,8 +325,6 @@ def _finish(job: jobs.Job, result: Image.Image, latents: Any, hidden: bool, shar
 
 
 def _method_record(method: Any, origin: dict[str, str]) -> recipe.MethodRecord:
-    import dataclasses
-
     values = {f.name: getattr(method, f.name) for f in dataclasses.fields(method) if f.name != "scheduler"}
     # Pictures are recorded as the files that they came from.
     values = {name: value.record() if hasattr(value, "record") else value for name, value in values.items()}

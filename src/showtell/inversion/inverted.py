@@ -57,5 +57,5 @@ class Inverted:
         return Inverted(of=parts[0].of, **found)
 
     def _each(self, change: Any) -> Inverted:
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "of"}
+        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "of"}
         return Inverted(of=self.of, **{k: None if v is None else change(v) for k, v in values.items()})

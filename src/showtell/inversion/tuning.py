@@ -57,10 +57,11 @@ class NotFinite(ShowtellError):
 
 @dataclass(kw_only=True, eq=False)
 class Tuned:
-    """How far a tuning has come: of each step done its ``embeds`` (B, 77, d) and ``losses`` (B,), and the ``latents`` of the
-    run, the start's first.
+    """How far a tuning has come: the ``trajectory`` that it follows, of each step done its ``embeds`` (B, 77, d) and ``losses``
+    (B,), and the ``latents`` of the run, the start's first.
     """
 
+    trajectory: torch.Tensor | None = None
     embeds: list[torch.Tensor] = field(default_factory=list)
     losses: list[torch.Tensor] = field(default_factory=list)
     latents: list[torch.Tensor] = field(default_factory=list)

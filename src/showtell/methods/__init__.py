@@ -7,9 +7,12 @@ from typing import Any
 
 from ..errors import MethodError
 from .base import Context, Method, Plan, Region, settle
+from .diffedit import DiffEdit
 from .foi import FocusOnInstruction
 from .grid import Grid
 from .instruct import InstructDiffusion, InstructPix2Pix
+from .pti import DdimEdit, PromptTuningInversion
+from .sdedit import SDEdit
 
 #: Name -> what builds the method at its defaults.
 METHODS: dict[str, Callable[..., Any]] = {
@@ -17,11 +20,15 @@ METHODS: dict[str, Callable[..., Any]] = {
     "instructdiffusion": InstructDiffusion,
     "foi": FocusOnInstruction,
     "grid": Grid,
+    "sdedit": SDEdit,
+    "ddim-edit": DdimEdit,
+    "diffedit": DiffEdit,
+    "pti": PromptTuningInversion,
 }
 
 __all__ = [
-    "METHODS", "Context", "FocusOnInstruction", "Grid", "InstructDiffusion", "InstructPix2Pix", "Method", "Plan", "Region",
-    "resolve", "settle",
+    "METHODS", "Context", "DdimEdit", "DiffEdit", "FocusOnInstruction", "Grid", "InstructDiffusion", "InstructPix2Pix", "Method",
+    "Plan", "PromptTuningInversion", "Region", "SDEdit", "resolve", "settle",
 ]  # fmt: skip
 
 

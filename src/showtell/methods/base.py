@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ..blending import Mask
     from ..instruction import Instruction
     from ..inversion.inverted import Inverted
+    from ..inversion.tuning import Tuned
     from ..keywords import Keyword
     from ..layout import Layout
     from ..networks import Network
@@ -51,7 +52,8 @@ class Context:
     None; ``note(b, text)`` tells the user something about picture b.
 
     For methods that describe the result: ``source_embeds`` (B, 77, d) and ``sources[b]``, what the picture shows, None where the
-    user did not say; ``inverted``, what an inversion of these pictures has found before, or None. ``phase(name, steps)`` is
+    user did not say; ``inverted``, what an inversion of these pictures has found before, or None; ``tuned``, a tuning to go on
+    with and to fill, or None; ``sequential``, whether branches run one by one. ``phase(name, steps)`` is
     entered around a long part of the planning, and gives the observer of its loop.
 
     For methods with ``regions``: ``layouts[b]`` says which token is which word of which instruction, ``weights[b]`` has the
@@ -73,6 +75,8 @@ class Context:
     source_embeds: PromptEmbeds | None = None
     sources: Sequence[Instruction | None] = ()
     inverted: Inverted | None = None
+    tuned: Tuned | None = None
+    sequential: bool = False
     phase: Callable[[str, int], AbstractContextManager[Callable[[int, Any], None]]] = unwatched
     note: Callable[[int, str], None] = lambda b, text: None
 

@@ -1,0 +1,166 @@
+"""An inversion as a value: what a picture came out of, to be edited any number of times without inverting again."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import models
+from .errors import FileFormatError, ImageError, MethodError, ModelError, TextError
+from .inversion.inverted import Inverted
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from .fitting import Frame
+    from .images import Picture
+    from .recipe import ModelRecord
+
+#: The method that an inversion is made for.
+MADE_FOR = {"ddim": "ddim-edit", "nti": "p2p", "pti": "pti"}
+#: What an edit must run as its inversion did.
+SHARED = ("num_inference_steps", "encoding_ratio", "inversion_guidance_scale")
+
+
+@dataclass(kw_only=True, eq=False)
+class Inversion:
+    """What ``Editor.invert`` gives: ``image`` is the reconstruction at the picture's own size, ``psnr`` its distance to the
+    picture in dB, in the model's frame.
+
+    ``method`` is ``ddim``, ``nti`` or ``pti``; ``settings`` its hyper-parameters. ``target`` is the prompt whose embedding the
+    tuning started from, which it then belongs to; None where it serves any target. ``source`` is what the picture was said to
+    show. ``model`` and ``picture`` are those that it was made with, ``data`` what was found of this one picture.
+    """
+
+    image: Image.Image
+    psnr: float
+    method: str
+    settings: dict[str, Any]
+    target: str | None
+    source: str | None
+    model: ModelRecord
+    picture: Picture
+    fit: str
+    frame: tuple[int, int]
+    data: Inverted
+    seed: int | None = None
+    notes: list[str] = field(default_factory=list)
+    path: str | None = None
+
+    @property
+    def serves(self) -> str:
+        """Which targets it may be edited to, in words."""
+        return "any target" if self.target is None else f"the target {self.target!r} only"
+
+    @property
+    def sha256(self) -> str:
+        """A hash of what was found."""
+        digest = hashlib.sha256()
+        for value in (self.data.trajectory, self.data.tuned):
+            if value is not None:
+                digest.update(value.contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def save(self, path: str | os.PathLike[str], *, force: bool = False) -> Path:
+        """Write it as one ``.safetensors``, whole or not at all; the picture is inside. Raises ``OutputError``."""
+        from .inversion_file import save
+
+        return save(self, path, force=force)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Inversion:
+        """Read one. Raises ``FileFormatError`` for what is no such file, is damaged or newer."""
+        from .inversion_file import load
+
+        return load(path)
+
+    def check(
+        self, pipe: Any, weights: Callable[[], str], *, picture: Picture, frame: Frame, told: str, source: Any
+    ) -> None:
+        """Raise unless an edit of ``picture`` to ``told`` may go out from it: ``ModelError`` for another model, ``ImageError``
+        for another picture, ``MethodError`` for another frame, ``TextError`` for words that it does not belong to.
+        """
+        name = self.path or "the inversion"
+        if not models.offloaded(pipe) and self.model.weights != weights():
+            raise ModelError(
+                f"{name}: was made with other weights, or in another precision ({self.model.id:.60}, {self.model.dtype}): "
+                "invert the picture again with this model"
+            )
+        if picture.pixels_sha256 != self.picture.pixels_sha256:
+            raise ImageError(
+                f"{name}: is of another picture ({self.picture.path or 'one in memory'}), not of "
+                f"{picture.path or 'this one'}: invert this one"
+            )
+        if (frame.frame, frame.fit) != (self.frame, self.fit):
+            raise MethodError(f"{name}: was made with fit {self.fit!r}: use the same fit")
+        if self.target is not None and _plain(told) != _plain(self.target):
+            raise TextError(
+                f"{name}: its tuning started from the target {self.target!r} and belongs to it: invert the picture again for "
+                f"{told!r}, or without a target, which then serves any"
+            )
+        if source is not None and self.method == "nti" and _plain(source.text) != _plain(self.source or ""):
+            raise TextError(
+                f"{name}: was tuned beside the source prompt {self.source!r}: leave source out, or invert again with "
+                f"{source.text!r}"
+            )
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.replace("[", "").replace("]", "").split())
+
+
+def of(images: Any, inversion: Any) -> list[Inversion | None]:
+    """The inversions of a request, read where they are files: one for each picture, None where there is none."""
+    several = isinstance(images, (list, tuple))
+    pictures = list(images) if several else [images]
+    beside = (
+        list(inversion) if isinstance(inversion, (list, tuple)) else [inversion] * (1 if not several else len(pictures))
+    )
+    found: list[Inversion | None] = []
+    for picture, one in zip(pictures, beside, strict=False):
+        if one is not None and not isinstance(one, Inversion):
+            one = Inversion.load(one)
+        found.append(picture if isinstance(picture, Inversion) else one)
+    return found
+
+
+def followed(
+    held: Sequence[Inversion | None], given: Mapping[str, Any], method: Any, fields: Sequence[str]
+) -> dict[str, Any]:
+    """``given`` hyper-parameters with those that an edit takes over from its inversions.
+
+    Raises ``MethodError`` where one was given otherwise, or where the inversions differ among each other.
+    """
+    found = dict(given)
+    kept = [one for one in held if one is not None]
+    if kept and len(kept) != len(held):
+        raise MethodError("some of the pictures have an inversion and others do not: edit them in two calls")
+    for one in kept:
+        for name in SHARED:
+            value = one.settings.get(name)
+            if name not in fields or value is None:
+                continue
+            if found.get(name) not in (None, value):
+                asked = f"{name}={found[name]:g}" if given.get(name) is not None else "another inversion"
+                raise MethodError(
+                    f"{one.path or 'the inversion'}: was made with {name}={value:g}, not as {asked} says: leave it out, or "
+                    "invert again"
+                )
+            found[name] = value
+    return found
+
+
+def default_method(held: Sequence[Inversion | None]) -> str | None:
+    """The method that these inversions were made for; None without any."""
+    kept = {MADE_FOR[one.method] for one in held if one is not None}
+    return kept.pop() if len(kept) == 1 else None
+
+
+def check_method(name: str, path: str) -> None:
+    """Raise ``FileFormatError`` unless a file's method is known."""
+    if name not in MADE_FOR:
+        raise FileFormatError(f"{path}: is damaged (method {name!r:.40} is not known)")

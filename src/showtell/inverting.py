@@ -1,0 +1,204 @@
+"""Inverting a picture: what it came out of, as a value that can be kept and edited."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import files, fitting, jobs, methods, models, runs
+from .edits import Edit
+from .errors import MethodError, OutputError, ShowtellError, TextError
+from .inversion import tuned_file
+from .inversion.tuning import Tuned
+from .inversions import Inversion
+from .methods.reconstructions import DdimReconstruction, NullTextReconstruction, PromptTuningReconstruction
+
+if TYPE_CHECKING:
+    from .editor import Editor
+
+#: Name -> what builds the inversion at its defaults.
+INVERSIONS: dict[str, Callable[..., Any]] = {
+    "ddim": DdimReconstruction,
+    "nti": NullTextReconstruction,
+    "pti": PromptTuningReconstruction,
+}
+#: Seconds between two savings of a checkpoint.
+_SAVE_EVERY = 5.0
+
+
+def invert(
+    editor: Editor,
+    image: Any,
+    target: str | None = None,
+    *,
+    method: str = "pti",
+    source: str | None = None,
+    start: str | None = None,
+    negative_prompt: str | None = None,
+    fit: str = "fit",
+    sequential: bool = False,
+    callback: Callable[[int, int, Any], None] | None = None,
+    on_phase: Callable[[str, int, int], None] | None = None,
+    progress: bool = False,
+    cancel: Any = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    **hyperparameters: Any,
+) -> Inversion:
+    """Invert a picture by ``ddim``, ``nti`` or ``pti``: the reconstruction, its PSNR, and what edits go out from.
+
+    ``source``: what the picture shows. ``start`` (of ``pti``): what the tuning starts from. With a ``target`` it is that
+    one's embedding, the paper's way, and the inversion belongs to it; ``source`` or ``empty`` serve any target; by default
+    ``source`` where it was told, else ``empty``. ``hyperparameters`` are those of the inversion's value in
+    ``methods.reconstructions``; None takes the model card's, else the paper's.
+
+    ``on_phase(name, i, n)`` is told of inverting and tuning, ``callback(i, n, latents)`` of the reconstruction, and ``cancel`` is
+    asked after each step. ``checkpoint``: a file in which the tuning is kept every few seconds and when it is stopped, to be
+    removed by the caller; with ``resume`` it goes on from there, with the same result on the same machine with the same number
+    of threads. A loss that is not finite ends it: what was tuned before is in the checkpoint. Raises ``ImageError``,
+    ``TextError``, ``MethodError``, ``ModelError``, ``OutputError``, ``FileFormatError``, ``Cancelled``.
+    """
+    value = _resolved(method, target=target, source=source, start=start, given=hyperparameters)
+    models.require_kind(editor.pipe, value.kinds, method=f"invert {value.name}", model_id=editor.model_id)
+    card = editor.card.get("defaults", {}).get(f"invert-{value.name}", {})
+    settled, origin = methods.settle(value, given=hyperparameters, card=card, kind=editor.kind)
+    if fit not in fitting.FITS:
+        raise MethodError(f"fit={fit!r} is not known: choose one of {', '.join(fitting.FITS)}")
+    if jobs.is_batch(image):
+        raise MethodError("one picture is inverted at a time: give a picture, not a list")
+    (request,) = jobs.requests(
+        image, target if target is not None else "", negative_prompt=negative_prompt, mask=None, seed=0, generator=None,
+        source=source,
+    )  # fmt: skip
+    job = jobs.prepare(
+        dataclasses.replace(request, instruction=target), editor.pipe, lambda: models.weights_hash(editor.pipe), fit=fit,
+        words="optional", describes=True,
+    )  # fmt: skip
+    what = _what(editor, job, settled, target)
+    tuned = _progress(checkpoint, what, resume=resume, device=models.device_of(editor.pipe))
+    with _kept(checkpoint, tuned, what) as keep:
+
+        def watched(name: str, i: int, n: int) -> None:
+            keep()
+            if on_phase is not None:
+                on_phase(name, i, n)
+
+        watch = runs.Watch(callback=callback, progress=progress, cancel=cancel, on_phase=watched, tuned=tuned)
+        (found,) = runs.run(
+            editor.pipe,
+            [job],
+            model_id=editor.model_id,
+            method=settled,
+            origin=origin,
+            sequential=sequential,
+            watch=watch,
+        )
+    if isinstance(found, ShowtellError):
+        raise found
+    return _packed(found, job, settled, target=target if getattr(settled, "start", None) == "target" else None)
+
+
+def etas(
+    editor: Editor, inversion: Inversion, target: str, values: Any = (0, 0.2, 0.4, 0.6, 0.8, 0.9, 1), **options: Any
+) -> list[Edit]:
+    """One edit for each eta of ``values``, all from one inversion: from the reconstruction to the target.
+
+    ``options`` are those of ``Editor.edit`` for method ``pti``. Raises as that does.
+    """
+    return [editor.edit(inversion, target, method="pti", eta=float(eta), **options) for eta in values]
+
+
+def _resolved(method: str, *, target: Any, source: Any, start: Any, given: dict[str, Any]) -> Any:
+    if method not in INVERSIONS:
+        raise MethodError(f"inversion {method!r} is not known: choose one of {', '.join(INVERSIONS)}")
+    if method != "pti":
+        if target is not None or start is not None:
+            name = "target" if target is not None else "start"
+            raise MethodError(f"{name} is for inversion 'pti'; {method!r} is told source=, what the picture shows")
+        return INVERSIONS[method]()
+    if start is None:
+        start = "target" if target is not None else "source" if source is not None else "empty"
+    if start == "target" and target is None:
+        raise TextError("start='target' needs a target, what the picture is to become")
+    if start != "target" and target is not None:
+        raise MethodError(f"start={start!r} serves any target: leave the target out, it is told when you edit")
+    return INVERSIONS[method](start=start)
+
+
+def _packed(edit: Edit, job: jobs.Job, settled: Any, *, target: str | None) -> Inversion:
+    assert edit.inverted is not None
+    settings = {
+        f.name: getattr(settled, f.name) for f in dataclasses.fields(settled) if f.name not in ("scheduler", "start")
+    }
+    return Inversion(
+        image=edit.image, psnr=_psnr(edit, job), method=settled.name, settings=settings, target=target,
+        source=None if job.source is None else job.source.text, model=edit.recipe.model, picture=job.picture,
+        fit=job.frame.fit, frame=job.frame.frame, data=edit.inverted, seed=edit.seed, notes=edit.notes,
+    )  # fmt: skip
+
+
+def _psnr(edit: Edit, job: jobs.Job) -> float:
+    """Of the reconstruction and the picture as the model saw it, dB."""
+    first, second = (
+        fitting.to_pixels([fitting.into_frame(picture.convert("RGB"), job.frame)]) / 2
+        for picture in (edit.image, job.picture.rgb)
+    )
+    error = float((first - second).square().mean())
+    return -10 * math.log10(error) if error > 0 else math.inf
+
+
+def _what(editor: Editor, job: jobs.Job, settled: Any, target: str | None) -> str:
+    """What must be the same for a tuning to go on."""
+    told = {
+        "settings": {f.name: str(getattr(settled, f.name)) for f in dataclasses.fields(settled)},
+        "method": settled.name,
+        "target": target,
+        "source": None if job.source is None else job.source.text,
+        "negative": job.negative.text,
+        "picture": job.picture.pixels_sha256,
+        "frame": [job.frame.fit, *job.frame.frame],
+        "weights": models.weights_hash(editor.pipe),
+        "dtype": str(models.dtype_of(editor.pipe.unet)),
+    }
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def _progress(checkpoint: Any, what: str, *, resume: bool, device: Any) -> Tuned:
+    if checkpoint is None:
+        return Tuned()
+    path = files.check_output(checkpoint, force=True)
+    if path.exists():
+        if resume:
+            return tuned_file.load(path, what=what, device=device)
+        raise OutputError(f"{path}: holds an unfinished inversion; go on with it by resume=True, or remove it")
+    return Tuned()
+
+
+@contextlib.contextmanager
+def _kept(checkpoint: Any, tuned: Tuned, what: str) -> Iterator[Callable[[], None]]:
+    """Saves the tuning every few seconds, and whatever there is when it is stopped or breaks."""
+    last = time.monotonic()
+
+    def save() -> None:
+        nonlocal last
+        if checkpoint is not None and tuned.trajectory is not None:
+            tuned_file.save(tuned, Path(checkpoint), what=what)
+            last = time.monotonic()
+
+    def keep() -> None:
+        if time.monotonic() - last > _SAVE_EVERY:
+            save()
+
+    try:
+        yield keep
+    except BaseException:
+        save()
+        raise

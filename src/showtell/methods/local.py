@@ -1,0 +1,159 @@
+"""Local blending and re-weighting for the methods that sample from an inverted picture (Prompt-to-Prompt's, section 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..alignment import words_that_matter
+from ..attention import BranchContext
+from ..ddim import Ddim
+from ..errors import MethodError, TextError
+from ..guidance import check_scale, shown
+from ..layout import Layout, lay_out
+from ..local_blend import LocalBlend
+from ..prompt_to_prompt import PromptControl
+from ..sampling import keep
+from .base import Context, Region
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..types import Latents
+
+BLENDS = ("attention", "none")
+#: The most that a word's attention may be multiplied by.
+MOST_REWEIGHT = 20.0
+
+
+@dataclass(kw_only=True, eq=False)
+class Local:
+    """What a run does with attention: nothing, or watch it for a blend, or re-weight words."""
+
+    context: Context
+    control: PromptControl | None
+    blends: bool
+    threshold: float
+    start: int
+    side: tuple[int, int]
+    _blend: LocalBlend | None = None
+
+    @classmethod
+    def of(cls, method: Any, context: Context, pair: Ddim, latents: Latents) -> Local:
+        """Of a settled method with ``blend``, ``blend_threshold``, ``blend_start`` and ``reweight``, for latents (B, C, h, w).
+
+        Raises ``TextError`` for words that the target does not have or that have no room.
+        """
+        side = (latents.shape[-2], latents.shape[-1])
+        blends, control = method.blend == "attention", None
+        if blends or method.reweight:
+            control = PromptControl(
+                context.pipe.unet,
+                side,
+                watch=blends,
+                reweight=reweighted(context, method.reweight),
+                method=method.name,
+            )
+        return cls(
+            context=context,
+            control=control,
+            blends=blends,
+            threshold=method.blend_threshold,
+            start=round(method.blend_start * len(pair)),
+            side=side,
+        )
+
+    def installed(self) -> AbstractContextManager[Any]:
+        """To be entered around the run."""
+        return nullcontext() if self.control is None else self.control.installed()
+
+    @property
+    def attend(self) -> Callable[[BranchContext], None] | None:
+        """The control of the run's attention, if there is one."""
+        return self.control
+
+    def blend(self, outside: Callable[[int], Latents]) -> Callable[[Latents, int], Latents]:
+        """Outside what the words that matter look at, the latents become ``outside(i)``."""
+        if not self.blends or self.control is None:
+            return keep
+        self._blend = LocalBlend(
+            self.control,
+            self._words,
+            latent_side=self.side,
+            outside=outside,
+            threshold=self.threshold,
+            start=self.start,
+        )
+        return self._blend
+
+    @property
+    def regions(self) -> Callable[[], Sequence[Sequence[Region]]] | None:
+        """Where each picture was edited, known after the run; None where nothing limits it."""
+        if not self.blends:
+            return None
+
+        def found() -> Sequence[Sequence[Region]]:
+            mask = None if self._blend is None else self._blend.mask
+            if mask is None:
+                return [[] for _ in self.context.pixels]
+            return [[Region(part=0, mask=one)] for one in mask]
+
+        return found
+
+    def _words(self, maps: torch.Tensor) -> list[list[list[int]]]:
+        """The words that matter of each picture, as positions; a note tells which were chosen."""
+        rows = []
+        for b in range(len(self.context.pixels)):
+            target, source = self.context.layout(b), self.context.sources[b] if self.context.sources else None
+            known = None if source is None else lay_out(self.context.pipe, [source])
+            words = words_that_matter(target, maps[b], known)
+            if not any(word.keyword for word in words):
+                told = ", ".join(f"[{word.text}]" for word in words)
+                self.context.note(b, f"the edit was kept to where {told} looks; mark another word with brackets")
+            rows.append([list(word.positions) for word in words])
+        return rows
+
+
+def check_local(method: Any) -> None:
+    """Raise ``MethodError`` for what blending and re-weighting cannot be told."""
+    if method.blend is not None and (not isinstance(method.blend, str) or method.blend not in BLENDS):
+        raise MethodError(f"blend={shown(method.blend)} is not known: choose one of {', '.join(BLENDS)}")
+    for name in ("blend_threshold", "blend_start"):
+        if getattr(method, name) is not None:
+            check_scale(name, getattr(method, name), least=0.0, most=1.0)
+    if method.reweight is None:
+        return
+    if not isinstance(method.reweight, Mapping) or not all(isinstance(word, str) for word in method.reweight):
+        raise MethodError('reweight is words and what their attention is multiplied by, such as {"red": 2.0}')
+    for word, scale in method.reweight.items():
+        check_scale(f"reweight of {word!r}", scale, least=-MOST_REWEIGHT, most=MOST_REWEIGHT)
+
+
+def reweighted(context: Context, reweight: Mapping[str, float] | None) -> torch.Tensor | None:
+    """What each column of a target's attention is multiplied by, (B, 77); None for nothing.
+
+    Raises ``TextError`` for a word that a target does not have.
+    """
+    import torch
+
+    if not reweight:
+        return None
+    layouts = [context.layout(b) for b in range(len(context.pixels))]
+    return torch.stack([columns(layout, reweight) for layout in layouts]).to(context.prompt_embeds.device)
+
+
+def columns(layout: Layout, reweight: Mapping[str, float]) -> torch.Tensor:
+    """Of one target, (77,). Raises ``TextError`` for a word that it does not have."""
+    import torch
+
+    found = torch.ones(layout.length)
+    for word, scale in reweight.items():
+        pieces = [piece for piece in layout.pieces if piece.text.lower() == word.lower()]
+        if not pieces:
+            there = ", ".join(repr(piece.text) for piece in layout.pieces)
+            raise TextError(f"reweight: {word!r} is not a word of the target, which has {there}")
+        for piece in pieces:
+            found[list(piece.positions)] = float(scale)
+    return found
