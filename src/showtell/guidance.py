@@ -14,7 +14,7 @@ import math
 import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .errors import MethodError
 
@@ -140,6 +140,13 @@ def check_scale(name: str, value: float, *, least: float, most: float | None = N
         raise MethodError(f"{name}={shown(value)} is out of range: it must be a number from {least:g} to {most:g}")
     if not number or value < least:
         raise MethodError(f"{name}={shown(value)} is out of range: it must be a number of at least {least:g}")
+
+
+def check_whole(name: str, value: Any, least: int, most: int) -> None:
+    """Raise ``MethodError`` unless ``value`` is None or a whole number from ``least`` to ``most``."""
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if value is not None and (not whole or not least <= value <= most):
+        raise MethodError(f"{name}={shown(value)} is out of range: it must be a whole number from {least} to {most}")
 
 
 def shown(value: object) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import files, jobs, lessons, methods, models
 from .errors import Cancelled, MethodError, OutputError, ShowtellError, ShowtellWarning, TextError
-from .inversion import visii
+from .inversion import gradients, visii
 from .inversion.draws import Draws
 from .inversion.progress import Progress
 from .learned import NAME, LearnedFor, LearnedInstruction
@@ -95,8 +95,9 @@ def study(
     """
     settings = _settings(editor, method, hyperparameters)
     seed, shown = jobs.checked_seed(seed), Pairs.of(pairs)
-    saved = _checked(name, init, checkpoint, resume=resume)
-    watch = _Watch(callback=callback, progress=progress, cancel=cancel, checkpoint=saved)
+    _check(name, init)
+    saved = checkpoint_path(checkpoint, resume=resume)
+    watch = Watch(callback=callback, progress=progress, cancel=cancel, checkpoint=saved)
     notes = [*shown.notes(), *_unused(settings, init, clip, hyperparameters)]
     with models.memory_errors(_TOO_MUCH), _gradients(editor.pipe):
         judge = lessons.judge(editor, settings, init=init, clip=clip)
@@ -131,12 +132,16 @@ def study(
     return _packed(editor, shown, lesson, ids, done, how, name=name, noise=noise, notes=notes)
 
 
-def _checked(name: str, init: Any, checkpoint: Any, *, resume: bool) -> Path | None:
-    """What can be wrong is found before the work. Returns the checkpoint's path."""
+def _check(name: str, init: Any) -> None:
+    """What can be wrong is found before the work."""
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise TextError(f"name={name!r:.60} cannot name a learned instruction: use letters, digits, - and _")
     if init is not None and not isinstance(init, str):
         raise TextError(f"init must be words, {lessons.CAPTION!r} or None, not {type(init).__name__}")
+
+
+def checkpoint_path(checkpoint: Any, *, resume: bool) -> Path | None:
+    """Where a learning is to be kept, if that can be. Raises ``MethodError`` or ``OutputError``."""
     if checkpoint is None:
         if resume:
             raise MethodError("resume=True needs the checkpoint to go on from: give checkpoint=FILE")
@@ -169,21 +174,9 @@ def _settings(editor: Editor, method: visii.VisualInstructionInversion | None, g
     return methods.settle(value, given=given, card=card, kind=editor.kind)[0]
 
 
-@contextlib.contextmanager
-def _gradients(pipe: Any) -> Iterator[None]:
-    """Gradients are kept, whatever the caller's mode, but by no network; afterwards each parameter is as it was."""
-    import torch
-
-    parts = [getattr(pipe, part, None) for part in ("unet", "controlnet", "text_encoder", "vae")]
-    wanting = [p for part in parts if part is not None for p in part.parameters() if p.requires_grad]
-    for parameter in wanting:
-        parameter.requires_grad_(False)
-    try:
-        with torch.inference_mode(False), torch.enable_grad():
-            yield
-    finally:
-        for parameter in wanting:
-            parameter.requires_grad_(True)
+def _gradients(pipe: Any) -> contextlib.AbstractContextManager[None]:
+    """Gradients are kept, but by no network of a pipeline."""
+    return gradients.kept(*(getattr(pipe, part, None) for part in ("unet", "controlnet", "text_encoder", "vae")))
 
 
 def _identity(how: dict[str, Any], shown: Pairs, editor: Editor) -> str:
@@ -195,7 +188,7 @@ def _identity(how: dict[str, Any], shown: Pairs, editor: Editor) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-class _Watch:
+class Watch:
     """What looks on while an instruction is learned: a callback, a bar, a way to stop, and a file to go on from."""
 
     def __init__(self, *, callback: Any, progress: bool, cancel: Any, checkpoint: Path | None) -> None:

@@ -143,12 +143,17 @@ def encode_ids(pipe: Any, ids: torch.Tensor) -> PromptEmbeds:
     """Token ids (B, 77) to the text encoder's last hidden state, (B, 77, d) float32."""
     import torch
 
+    with torch.no_grad():
+        return hidden_of(pipe, ids)
+
+
+def hidden_of(pipe: Any, ids: torch.Tensor) -> PromptEmbeds:
+    """As :func:`encode_ids`, with gradients where they are wanted."""
     encoder = pipe.text_encoder
     mask = None
     if getattr(encoder.config, "use_attention_mask", False):
         mask = (ids != pipe.tokenizer.pad_token_id).long().to(device_of(pipe))
-    with torch.no_grad():
-        return encoder(ids.to(device_of(pipe)), attention_mask=mask)[0].float()
+    return encoder(ids.to(device_of(pipe)), attention_mask=mask)[0].float()
 
 
 def encode_image(pipe: Any, pixels: Pixels) -> ImageLatents:

@@ -104,7 +104,7 @@ def learn(
     editor = showtell.load(model, device=device, dtype=dtype)
     if not resume:  # that an unfinished learning may go was said with --force
         lesson.kept.unlink(missing_ok=True)
-    with _stoppable(lesson.kept) as stop, console.progress("learning", as_json=as_json) as tick:
+    with stoppable(lesson.kept) as stop, console.progress("learning", as_json=as_json) as tick:
         found = learning.study(
             editor, lesson.pairs, init=init, name=learned_file.name_of(out), method=lesson.method, clip=clip, fit=fit,
             seed=seed, record_noise=record_noise, checkpoint=lesson.kept, resume=resume, cancel=stop.wanted,
@@ -177,7 +177,7 @@ def _check(
     return _Lesson(pairs=pairs, method=method, kept=kept, notes=notes)
 
 
-class _Stop:
+class Stop:
     """Ctrl-C ends a learning after the step at hand, which is then kept; a second one ends it at once."""
 
     def __init__(self) -> None:
@@ -205,8 +205,9 @@ class _Stop:
 
 
 @contextlib.contextmanager
-def _stoppable(kept: Path) -> Iterator[_Stop]:
-    stop = _Stop()
+def stoppable(kept: Path) -> Iterator[Stop]:
+    """A learning that Ctrl-C may stop; ``kept`` is the file in which it is kept. Raises ``Cancelled``, which says so."""
+    stop = Stop()
     try:
         yield stop
     except (Cancelled, KeyboardInterrupt) as error:

@@ -8,13 +8,12 @@ time that the timestep comes up.
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import MethodError
-from ..guidance import TwoCondition, check_scale, shown
+from ..guidance import TwoCondition, check_scale, check_whole, shown
 from ..objectives import alignment, reconstruction
 from ..schedule import to_target
 
@@ -96,12 +95,7 @@ class VisualInstructionInversion:
 
     def __post_init__(self) -> None:
         for name, (least, most) in _WHOLE.items():
-            value = getattr(self, name)
-            whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-            if value is not None and (not whole or not least <= value <= most):
-                raise MethodError(
-                    f"{name}={shown(value)} is out of range: it must be a whole number from {least} to {most}"
-                )
+            check_whole(name, getattr(self, name), least, most)
         for name, low in _LEAST.items():
             if getattr(self, name) is not None:
                 check_scale(name, getattr(self, name), least=low)
