@@ -11,6 +11,7 @@ from .diffedit import DiffEdit
 from .foi import FocusOnInstruction
 from .grid import Grid
 from .instruct import InstructDiffusion, InstructPix2Pix
+from .p2p import PromptToPrompt
 from .pti import DdimEdit, PromptTuningInversion
 from .sdedit import SDEdit
 
@@ -24,11 +25,12 @@ METHODS: dict[str, Callable[..., Any]] = {
     "ddim-edit": DdimEdit,
     "diffedit": DiffEdit,
     "pti": PromptTuningInversion,
+    "p2p": PromptToPrompt,
 }
 
 __all__ = [
     "METHODS", "Context", "DdimEdit", "DiffEdit", "FocusOnInstruction", "Grid", "InstructDiffusion", "InstructPix2Pix", "Method",
-    "Plan", "PromptTuningInversion", "Region", "SDEdit", "resolve", "settle",
+    "Plan", "PromptToPrompt", "PromptTuningInversion", "Region", "SDEdit", "resolve", "settle",
 ]  # fmt: skip
 
 
