@@ -10,6 +10,7 @@ from .base import Context, Method, Plan, Region, settle
 from .diffedit import DiffEdit
 from .foi import FocusOnInstruction
 from .grid import Grid
+from .imagic import Imagic
 from .instruct import InstructDiffusion, InstructPix2Pix
 from .p2p import PromptToPrompt
 from .pti import DdimEdit, PromptTuningInversion
@@ -26,11 +27,12 @@ METHODS: dict[str, Callable[..., Any]] = {
     "diffedit": DiffEdit,
     "pti": PromptTuningInversion,
     "p2p": PromptToPrompt,
+    "imagic": Imagic,
 }
 
 __all__ = [
-    "METHODS", "Context", "DdimEdit", "DiffEdit", "FocusOnInstruction", "Grid", "InstructDiffusion", "InstructPix2Pix", "Method",
-    "Plan", "PromptToPrompt", "PromptTuningInversion", "Region", "SDEdit", "resolve", "settle",
+    "METHODS", "Context", "DdimEdit", "DiffEdit", "FocusOnInstruction", "Grid", "Imagic", "InstructDiffusion", "InstructPix2Pix",
+    "Method", "Plan", "PromptToPrompt", "PromptTuningInversion", "Region", "SDEdit", "resolve", "settle",
 ]  # fmt: skip
 
 

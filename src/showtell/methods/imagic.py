@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .. import models, networks
-from ..blending import keep_outside
 from ..conditioning import PromptConditioning
 from ..errors import MethodError
 from ..guidance import ClassifierFree, check_scale, check_whole
@@ -15,6 +14,7 @@ from ..inversion import gradients, imagic
 from ..inversion.denoising import Noising
 from ..sampling import keep
 from .base import Context, Plan, check_steps
+from .described import encoded, limited
 
 if TYPE_CHECKING:
     import torch
@@ -85,16 +85,11 @@ class Imagic:
         settings = self._settled()
         if any(source is not None for source in context.sources):
             context.note(0, "source was not used: imagic learns from the picture itself what it shows")
-        pipe, steps = context.pipe, context.steps
-        z = models.scaled(pipe, models.encode_image(pipe, context.pixels))
+        steps = context.steps
+        z = encoded(context)
         noise = context.noise(z.shape[1:], device=z.device)
         tuned, unet = self._tuned(context, z)
         between = settings.alpha * context.prompt_embeds.to(tuned) + (1 - settings.alpha) * tuned
-        blend = keep
-        if context.mask is not None:
-            mask = context.mask.resized(*z.shape[-2:])
-            # Outside the mask the latents are the picture's, at the noise level that the step arrives at.
-            blend = keep_outside(mask, lambda i: steps.noised(z, noise, steps.schedule[i][1]))
         return Plan(
             start=noise * steps.init_noise_sigma,
             schedule=steps.schedule,
@@ -102,7 +97,8 @@ class Imagic:
                 prompt_embeds=between, negative_prompt_embeds=context.negative_prompt_embeds
             ),
             guidance=ClassifierFree(guidance_scale=settings.guidance_scale),
-            blend=blend,
+            # Outside the mask the latents are the picture's, at the noise level that the step arrives at.
+            blend=limited(context, keep, lambda i: steps.noised(z, noise, steps.schedule[i][1])),
             network=networks.Network(unet=unet),
         )
 
