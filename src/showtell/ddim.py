@@ -50,6 +50,12 @@ class Ddim:
         device = scheduler.timesteps.device
         levels = tuple(alphas[t].to(device) for t in at)
         before = (alphas[t - stride] if t >= stride else scheduler.final_alpha_cumprod for t in at)
+        before = tuple(before)
+        if config.prediction_type == "sample" and float(before[-1]) == 1:
+            raise MethodError(
+                f"scheduler {name}: a network that predicts the clean latents says nothing of their noise: build it with "
+                "set_alpha_to_one=False"
+            )
         if float(levels[0]) == 0:
             raise MethodError(
                 f"scheduler {name} begins in pure noise, which no picture can be brought to: encoding_ratio < 1"

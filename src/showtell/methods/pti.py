@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 INTERPOLATIONS = ("condition", "latent")
 OUTSIDE = ("reconstruction", "inverted")
+# A float32 must hold what Adam makes of it.
+_LARGEST = 1e30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,12 +124,15 @@ class PromptTuningInversion:
         )
 
     def _told(self, context: Context, found: Inverted) -> Any:
+        """Equation 9: eta c* + (1 - eta) c_t."""
+        import torch
+
         words, nothing, eta = context.prompt_embeds, context.negative_prompt_embeds, self.eta or 0.0
         if found.tuned is None:
             return PromptConditioning(prompt_embeds=words, negative_prompt_embeds=nothing)
-        return SteppedConditioning(
-            prompt_embeds=eta * words[None] + (1 - eta) * found.tuned, negative_prompt_embeds=nothing
-        )
+        # lerp is exact at both ends, and where nothing was tuned
+        mixed = torch.lerp(found.tuned, words[None].expand_as(found.tuned), eta)
+        return SteppedConditioning(prompt_embeds=mixed, negative_prompt_embeds=nothing)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,7 +244,7 @@ def check_tuning(method: Any) -> None:
     if count is not None and (not whole or not 0 <= count <= 100):
         raise MethodError(f"inner_steps={shown(count)} is out of range: it must be a whole number from 0 to 100")
     if method.learning_rate is not None:
-        check_scale("learning_rate", method.learning_rate, least=0.0)
+        check_scale("learning_rate", method.learning_rate, least=0.0, most=_LARGEST)
     check_start(getattr(method, "start", None))
 
 

@@ -87,7 +87,7 @@ PRESETS: dict[str, Preset] = {
         name="cpu-base",
         cases=16_000,
         edit_counts=(1.0,),
-        base=Fit(steps=4000, batch=32, lr=6e-4, fall=0.6),
+        base=Fit(steps=3000, batch=32, lr=6e-4, fall=0.6),
     ),
     "smoke": Preset(
         name="smoke",
