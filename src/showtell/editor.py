@@ -96,9 +96,14 @@ class Editor:
         built anew for each run. ``mask`` (H, W), light where the edit may happen: outside it the result is the
         input, exactly. For methods that keep each instruction in its own region: ``weights``, one for each instruction, 0 to
         10 (1); ``masks``, for each instruction a mask (H, W) that takes the place of the one that would be found, or
-        None. ``fit``: ``fit``, ``crop`` or ``pad`` (see ``fitting``). ``sequential`` runs guidance
-        branches one by one to save memory. ``callback(i, n, latents)`` after each step; ``cancel``, an event or a
-        function, is asked after each step.
+        None. For methods that describe the result (``sdedit``, ``ddim-edit``, ``diffedit``, ``pti``, ``p2p``, ``imagic``) the
+        instruction is what the result shows; ``source``, what the picture shows, where a method uses it; ``inversion``, what
+        ``invert`` gave or its file, which may also stand in the picture's place: the edit then goes out from it, by default
+        with the method that it was made for.
+
+        ``fit``: ``fit``, ``crop`` or ``pad`` (see ``fitting``). ``sequential`` runs guidance branches one by one to save
+        memory. ``callback(i, n, latents)`` after each step; ``on_phase(name, i, n)`` while a method inverts, tunes or looks
+        for a mask before that; ``cancel``, an event or a function, is asked after each step of all of it.
 
         Raises ``MethodError``, ``ModelError``, ``ImageError``, ``TextError``, ``Cancelled``.
         """
@@ -147,6 +152,12 @@ class Editor:
         from .inverting import invert
 
         return invert(self, image, target, **options)
+
+    def imagine(self, source: Any, target: Any = None, **options: Any) -> Any:
+        """Pictures out of noise, and what they become: see :func:`showtell.imagining.pair` for the options."""
+        from .imagining import pair
+
+        return pair(self, source, target, **options)
 
     def learn(self, pairs: Any, **options: Any) -> LearnedInstruction:
         """Learn the edit that before/after pairs show: see :func:`showtell.learning.learn` for the options."""
