@@ -82,7 +82,7 @@ class SideBySide:
             pair = alignment.words_of_both(source, target, maps[b], maps[len(self.sources) + b])
             for row, words in zip(rows, pair, strict=True):
                 row.append([word.positions for word in words])
-            words = list({word.text: word for word in [*pair[1], *pair[0]]}.values())
+            words = _apart([*pair[1], *pair[0]])
             self._words.append(words)
             if not any(word.keyword for word in words):
                 told = ", ".join(f"[{word.text}]" for word in words)
@@ -123,6 +123,14 @@ def _weights(targets: Sequence[Layout], reweight: Any) -> torch.Tensor | None:
         return None
     own = torch.stack([columns(target, reweight) for target in targets])
     return torch.cat([torch.ones_like(own), own])
+
+
+def _apart(words: Sequence[Piece]) -> list[Piece]:
+    """Each word once, as it comes first; those in brackets come before the others."""
+    found: dict[str, Piece] = {}
+    for word in sorted(words, key=lambda word: not word.keyword):
+        found.setdefault(word.text.lower(), word)
+    return list(found.values())
 
 
 def _keyword(words: Sequence[Piece]) -> Keyword | None:
