@@ -201,7 +201,7 @@ def _run(
     run = None
     if len(told) > len(asked):
         run = SideBySide(
-            method, pipe.unet, layouts[: len(asked)], layouts[len(asked) :], latent_side=side, steps=len(steps),
+            method, pipe, layouts[: len(asked)], layouts[len(asked) :], latent_side=side, steps=len(steps),
             self_replace_steps=[one.self_replace_steps for one in asked], note=lambda b, text: notes[b].append(text),
         )  # fmt: skip
     denoise = sampling.GuidedDenoiser(

@@ -110,7 +110,7 @@ class PromptToPrompt:
         _, height, width = models.latent_shape(context.pipe, context.pixels)
         run = SideBySide(
             self,
-            context.pipe.unet,
+            context.pipe,
             sources,
             targets,
             latent_side=(height, width),

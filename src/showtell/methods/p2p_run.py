@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .. import alignment
+from .. import alignment, models
 from ..keywords import Keyword
 from ..layout import Layout, Piece
 from ..local_blend import PairedBlend
@@ -37,7 +37,7 @@ class SideBySide:
     def __init__(
         self,
         method: Any,
-        unet: Any,
+        pipe: Any,
         sources: Sequence[Layout],
         targets: Sequence[Layout],
         *,
@@ -48,11 +48,11 @@ class SideBySide:
     ) -> None:
         self.sources, self.targets, self.note = sources, targets, note
         self.control = PromptControl(
-            unet,
+            pipe.unet,
             latent_side,
             watch=method.blend == "attention",
             reweight=_weights(targets, method.reweight),
-            exchange=_exchange(method, sources, targets, steps, self_replace_steps),
+            exchange=_exchange(method, sources, targets, steps, self_replace_steps, models.device_of(pipe)),
             method="p2p",
         )
         self._words: list[list[Piece]] = []
@@ -96,14 +96,15 @@ def _exchange(
     targets: Sequence[Layout],
     steps: int,
     self_replace_steps: Sequence[float] | None,
+    device: Any,
 ) -> Exchange:
     import torch
 
     pairs = [_aligned(method.mode, source, target) for source, target in zip(sources, targets, strict=True)]
     shares = [method.self_replace_steps] * len(pairs) if self_replace_steps is None else self_replace_steps
     return Exchange(
-        columns=torch.stack([matrix for matrix, _ in pairs]),
-        shared=torch.stack([shared for _, shared in pairs]),
+        columns=torch.stack([matrix for matrix, _ in pairs]).to(device),
+        shared=torch.stack([shared for _, shared in pairs]).to(device),
         cross_until=share_of(method.cross_replace_steps, steps),
         self_until=[share_of(share, steps) for share in shares],
     )
