@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from . import drawing, images, instruction, jobs, methods, models, overlays, runs, wording
+from . import drawing, images, instruction, inversions, jobs, methods, models, overlays, runs, wording
 from .edits import Edit
 from .errors import MethodError, ShowtellWarning, TextError
 from .learned import Hybrid, LearnedInstruction
@@ -24,7 +24,11 @@ COMPARED = ("ip2p", "sequential", "foi")
 #: InstructPix2Pix, one instruction after the other: no method of its own, but a name beside theirs.
 SEQUENTIAL = "sequential"
 #: Options that every method takes, and those of methods that keep each instruction in its own region.
-_SHARED = ("learned", "noise", "negative_prompt", "mask", "fit", "sequential", "callback", "progress", "cancel")
+_SHARED = (
+    "learned", "noise", "negative_prompt", "mask", "fit", "sequential", "callback", "progress", "cancel", "on_phase",
+)  # fmt: skip
+#: Options of the methods that are told what the result shows.
+_DESCRIBES = ("source", "inversion")
 _REGIONS = ("weights", "masks")
 
 
@@ -41,7 +45,8 @@ def compare(
 
     ``methods``: names or values of ``showtell.methods`` that take this model, and ``"sequential"`` (see
     :func:`sequential`). ``options`` are those of ``Editor.edit``, without ``generator``: ``weights`` and ``masks`` go to
-    the methods that keep each instruction in its own region, and a hyper-parameter to the methods that have it. Whatever
+    the methods that keep each instruction in its own region, ``source`` and ``inversion`` to those that are told what the
+    result shows, and a hyper-parameter to the methods that have it. Whatever
     is wrong is found before the first edit is run. Raises as ``Editor.edit`` does, and ``MethodError`` for an option that
     none of the methods takes.
     """
@@ -84,11 +89,10 @@ def sheet(edits: Mapping[str, Edit], *, heading: str = "") -> Image.Image:
     keys = []
     for name, edit in edits.items():
         tiles.append(drawing.Tile(picture=edit.image, caption=name))
-        if edit.masks and edit.recipe.weights:
-            tiles.append(
-                drawing.Tile(picture=overlays.tinted(source, edit.masks, side=256), caption=f"{name}: its regions")
-            )
-            keys.append(edit.legend())
+        if edit.masks and edit.keywords:  # found, and not only the user's mask
+            tiles.append(drawing.Tile(picture=overlays.tinted(source, edit.masks, side=256), caption=f"{name}: where"))
+            if edit.recipe.weights:  # one region is where the words are; several need a legend
+                keys.append(edit.legend())
     page = drawing.page(heading or "One picture, several methods", [("", tiles)], cell=256, columns=6)
     parts = [page, *(overlays.key(legend, width=page.width, left=drawing.MARGIN) for legend in keys)]
     whole = Image.new("RGB", (page.width, sum(part.height for part in parts)), drawing.PAPER)
@@ -120,8 +124,14 @@ def check_options(wanted: Mapping[str, Any], options: Mapping[str, Any]) -> None
     """Raise ``MethodError`` for an option that none of the methods takes."""
     regions = any(getattr(value, "regions", False) for value in wanted.values())
     jobs.check_regions(weights=options.get("weights"), masks=options.get("masks"), regions=regions)
+    if not any(getattr(value, "describes", False) for value in wanted.values()):
+        jobs.check_described({name: options.get(name) for name in _DESCRIBES})
     for name, value in options.items():
-        if value is not None and name not in _REGIONS and not any(takes(method, name) for method in wanted.values()):
+        if (
+            value is not None
+            and name not in (*_REGIONS, *_DESCRIBES)
+            and not any(takes(method, name) for method in wanted.values())
+        ):
             raise MethodError(f"{name!r} is not a hyper-parameter of any of these methods: {', '.join(wanted)}")
 
 
@@ -129,6 +139,8 @@ def takes(method: Any, option: str) -> bool:
     """Whether a method takes an option of ``Editor.edit``."""
     if option in _REGIONS:
         return getattr(method, "regions", False)
+    if option in _DESCRIBES:
+        return getattr(method, "describes", False)
     return option in _SHARED or option in {f.name for f in dataclasses.fields(method)}
 
 
@@ -171,12 +183,14 @@ def _in_turn(told: Sequence[Any], options: Mapping[str, Any]) -> list[_Step]:
 
 def _check(editor: Editor, picture: images.Picture, step: _Step, method: Any, seed: int) -> None:
     """Whatever can be known to be wrong before the step is run."""
-    own = {name: step.options.get(name) for name in (*_SHARED, *_REGIONS)}
+    own = {name: step.options.get(name) for name in (*_SHARED, *_REGIONS, *_DESCRIBES)}
+    [held] = inversions.of(picture, own["inversion"])
     given = {name: value for name, value in step.options.items() if name not in own}
-    settled, _ = editor._settle(method, given)
+    settled, _ = editor._settle(method, given, held=[held])
     [request] = jobs.requests(
         picture, step.told, negative_prompt=own["negative_prompt"], mask=own["mask"], seed=seed, generator=None,
-        learned=own["learned"], weights=own["weights"], masks=own["masks"],
+        learned=own["learned"], weights=own["weights"], masks=own["masks"], source=own["source"],
+        inversion=held,
     )  # fmt: skip
     job = jobs.prepare(
         request, editor.pipe, lambda: models.weights_hash(editor.pipe), fit=own["fit"] or "fit", words=settled.words,

@@ -85,7 +85,8 @@ class Edit:
         """Of each region, what it was for, and how it was found."""
         told, weights = self.recipe.instructions, self.recipe.weights
         if len(weights) != len(self.masks) or len(told) != len(self.masks):
-            return [(", ".join(told), "your mask")] * len(self.masks)
+            how = f"found by {self.recipe.method.name}" if self.keywords else "your mask"
+            return [(", ".join(told), how)] * len(self.masks)
         found = ["your mask" if word is None else f"keyword: {word}" for word in self.keywords]
         if any(weight != 1 for weight in weights):
             found = [f"{how}, weight {weight:g}" for how, weight in zip(found, weights, strict=True)]

@@ -48,6 +48,7 @@ class Header:
     frame: tuple[int, int]
     psnr: float | None
     of: str | None
+    negative_prompt: str = ""
     seed: int | None = None
     versions: dict[str, str] = field(default_factory=dict)
 
@@ -85,7 +86,7 @@ def to_bytes(inversion: Inversion) -> bytes:
     header = Header(
         kind=_KIND, format=FORMAT, method=inversion.method, settings=inversion.settings, target=inversion.target,
         source=inversion.source, model=inversion.model, input=record_of(inversion.picture), fit=inversion.fit,
-        frame=inversion.frame, psnr=inversion.psnr if math.isfinite(inversion.psnr) else None, of=data.of,
+        negative_prompt=inversion.negative_prompt, frame=inversion.frame, psnr=inversion.psnr if math.isfinite(inversion.psnr) else None, of=data.of,
         seed=inversion.seed, versions=versions(),
     )  # fmt: skip
     return encode(tensors, metadata={_KEY: json.dumps(dataclasses.asdict(header), ensure_ascii=False)})
@@ -115,6 +116,7 @@ def load(path: str | os.PathLike[str]) -> Inversion:
         image=_picture(path, tensors, "image", "RGB"), psnr=math.inf if header.psnr is None else header.psnr,
         method=header.method, settings=header.settings, target=header.target, source=header.source, model=header.model,
         picture=picture, fit=header.fit, frame=header.frame, data=data, seed=header.seed, path=str(path),
+        negative_prompt=header.negative_prompt,
     )  # fmt: skip
 
 

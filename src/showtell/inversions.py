@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from . import models
 from .errors import FileFormatError, ImageError, MethodError, ModelError, TextError
+from .guidance import shown
 from .inversion.inverted import Inverted
+from .recipe import InversionRecord, readable
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 MADE_FOR = {"ddim": "ddim-edit", "nti": "p2p", "pti": "pti"}
 #: What an edit must run as its inversion did.
 SHARED = ("num_inference_steps", "encoding_ratio", "inversion_guidance_scale")
+#: What an edit by the method that it was made for takes over, since it is not tuned again.
+TUNED = ("start", "inner_steps", "learning_rate", "early_stop")
 
 
 @dataclass(kw_only=True, eq=False)
@@ -33,7 +37,8 @@ class Inversion:
 
     ``method`` is ``ddim``, ``nti`` or ``pti``; ``settings`` its hyper-parameters. ``target`` is the prompt whose embedding the
     tuning started from, which it then belongs to; None where it serves any target. ``source`` is what the picture was said to
-    show. ``model`` and ``picture`` are those that it was made with, ``data`` what was found of this one picture.
+    show, ``negative_prompt`` what it should not. ``model`` and ``picture`` are those that it was made with, ``data`` what was
+    found of this one picture.
     """
 
     image: Image.Image
@@ -47,6 +52,7 @@ class Inversion:
     fit: str
     frame: tuple[int, int]
     data: Inverted
+    negative_prompt: str = ""
     seed: int | None = None
     notes: list[str] = field(default_factory=list)
     path: str | None = None
@@ -64,6 +70,13 @@ class Inversion:
             if value is not None:
                 digest.update(value.contiguous().numpy().tobytes())
         return digest.hexdigest()
+
+    def record(self) -> InversionRecord:
+        """As recipes name it, with what it takes to make it again."""
+        return InversionRecord(
+            sha256=self.sha256, path=None if self.path is None else readable(self.path), method=self.method,
+            settings=self.settings, target=self.target, source=self.source, negative_prompt=self.negative_prompt,
+        )  # fmt: skip
 
     def save(self, path: str | os.PathLike[str], *, force: bool = False) -> Path:
         """Write it as one ``.safetensors``, whole or not at all; the picture is inside. Raises ``OutputError``."""
@@ -84,28 +97,33 @@ class Inversion:
         """Raise unless an edit of ``picture`` to ``told`` may go out from it: ``ModelError`` for another model, ``ImageError``
         for another picture, ``MethodError`` for another frame, ``TextError`` for words that it does not belong to.
         """
+        self.check_request(picture=picture, told=told, source=None if source is None else source.text)
         name = self.path or "the inversion"
         if not models.offloaded(pipe) and self.model.weights != weights():
             raise ModelError(
                 f"{name}: was made with other weights, or in another precision ({self.model.id:.60}, {self.model.dtype}): "
                 "invert the picture again with this model"
             )
+        if (frame.frame, frame.fit) != (self.frame, self.fit):
+            raise MethodError(f"{name}: was made with fit {self.fit!r}: use the same fit")
+
+    def check_request(self, *, picture: Picture, told: str, source: str | None) -> None:
+        """The part of :meth:`check` that needs no model."""
+        name = self.path or "the inversion"
         if picture.pixels_sha256 != self.picture.pixels_sha256:
             raise ImageError(
                 f"{name}: is of another picture ({self.picture.path or 'one in memory'}), not of "
                 f"{picture.path or 'this one'}: invert this one"
             )
-        if (frame.frame, frame.fit) != (self.frame, self.fit):
-            raise MethodError(f"{name}: was made with fit {self.fit!r}: use the same fit")
         if self.target is not None and _plain(told) != _plain(self.target):
             raise TextError(
                 f"{name}: its tuning started from the target {self.target!r} and belongs to it: invert the picture again for "
                 f"{told!r}, or without a target, which then serves any"
             )
-        if source is not None and self.method == "nti" and _plain(source.text) != _plain(self.source or ""):
+        if source is not None and self.method == "nti" and _plain(source) != _plain(self.source or ""):
             raise TextError(
                 f"{name}: was tuned beside the source prompt {self.source!r}: leave source out, or invert again with "
-                f"{source.text!r}"
+                f"{source!r}"
             )
 
 
@@ -140,14 +158,15 @@ def followed(
     if kept and len(kept) != len(held):
         raise MethodError("some of the pictures have an inversion and others do not: edit them in two calls")
     for one in kept:
-        for name in SHARED:
+        tuned = TUNED if MADE_FOR[one.method] == method.name else ()
+        for name in (*SHARED, *tuned):
             value = one.settings.get(name)
             if name not in fields or value is None:
                 continue
             if found.get(name) not in (None, value):
-                asked = f"{name}={found[name]:g}" if given.get(name) is not None else "another inversion"
+                asked = f"{name}={shown(found[name])}" if given.get(name) is not None else "another inversion"
                 raise MethodError(
-                    f"{one.path or 'the inversion'}: was made with {name}={value:g}, not as {asked} says: leave it out, or "
+                    f"{one.path or 'the inversion'}: was made with {name}={shown(value)}, not as {asked} says: leave it out, or "
                     "invert again"
                 )
             found[name] = value

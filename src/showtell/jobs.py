@@ -221,7 +221,7 @@ def prepare(
     notes = list(picture.notes)
     whole = instruction.join(parsed)
     check_regions(weights=request.weights, masks=request.masks, regions=regions)
-    if regions:
+    if regions or (describes and parsed):
         layout.lay_out(pipe, parsed)  # what is too long is an error here: no instruction may be cut off unseen
     segments = wording.segments(pipe, whole, looks, weights, notes)
     if request.negative_prompt is not None and not isinstance(request.negative_prompt, str):
@@ -264,9 +264,7 @@ def _source(request: Request, pipe: Any, describes: bool, notes: list[str]) -> t
     """What the picture shows, as an instruction and as the words that the text encoder has room for."""
     told, held = request.source, request.inversion
     if not describes:
-        for name, value in (("source", told), ("inversion", held)):
-            if value is not None:
-                raise MethodError(f"{name} is for methods that describe the result: use one such as 'pti'")
+        check_described({"source": told, "inversion": held})
         return None, None
     if told is None and held is not None:
         told = held.source
@@ -274,6 +272,13 @@ def _source(request: Request, pipe: Any, describes: bool, notes: list[str]) -> t
         return None, None
     parsed = instruction.parse(told)
     return parsed, wording.fitted(pipe, parsed.text, "the source prompt", notes)
+
+
+def check_described(told: Mapping[str, Any]) -> None:
+    """Raise ``MethodError`` for what only methods that describe the result are told."""
+    for name, value in told.items():
+        if value is not None:
+            raise MethodError(f"{name} is for methods that describe the result: use one such as 'pti'")
 
 
 def check_regions(*, weights: Any, masks: Any, regions: bool) -> None:

@@ -85,6 +85,19 @@ class LearnedRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class InversionRecord:
+    """An inversion that an edit went out from: what it takes to make it again, and a hash of what it found."""
+
+    sha256: str
+    path: str | None = None
+    method: str
+    settings: dict[str, Any]
+    target: str | None = None
+    source: str | None = None
+    negative_prompt: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """How an edit was made. ``seed`` is None where a generator was given that had already been drawn from.
 
@@ -92,7 +105,7 @@ class Recipe:
     files that do not say. ``learned``: what stands for ``<name>`` in the instructions. ``noise``: ``random``, or
     ``recorded`` where the learned instruction's own was used. ``weights`` and ``masks``: of each instruction, under a method
     that keeps each in its own region (a mask is None where it was found). ``source``: what the picture shows, where a method
-    was told. ``inversion``: the hash of the inversion that the edit went out from, None where it made its own.
+    was told. ``inversion``: the inversion that the edit went out from, None where it made its own.
     """
 
     format: int = FORMAT
@@ -102,7 +115,7 @@ class Recipe:
     learned: tuple[LearnedRecord, ...] = ()
     noise: str = "random"
     source: str | None = None
-    inversion: str | None = None
+    inversion: InversionRecord | None = None
     negative_prompt: str = ""
     method: MethodRecord
     scheduler: dict[str, Any]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,12 @@ from typing import Any
 import numpy as np
 
 from . import images, loading, methods, models, recipe, wording
+from . import tokens as learned_words
 from .editor import Editor, load
 from .edits import Edit
-from .errors import FileFormatError, ImageError, MethodError, UsageError
+from .errors import FileFormatError, ImageError, MethodError, TextError, UsageError
+from .inversions import Inversion
+from .inverting import INVERSIONS
 from .learned import LearnedInstruction
 from .pairs import Pairs
 
@@ -24,6 +28,7 @@ def replay(
     masks: Any = None,
     learned: Any = None,
     pairs: Any = None,
+    tokens: Any = None,
     editor: Editor | None = None,
     device: str | None = None,
     dtype: Any = None,
@@ -35,10 +40,12 @@ def replay(
     was edited in a batch, within 1/255, since it is now edited alone.
 
     ``input``, ``mask``, ``masks`` (for each instruction a mask or None), ``learned`` (one or several) and ``pairs`` (as
-    ``Pairs.of`` takes them) stand for the files that the recipe names, where they have moved. ``editor`` is used instead
-    of loading the recipe's model; ``device`` and ``dtype`` are the recipe's unless given. ``watching``: ``callback``,
-    ``progress``, ``cancel``. The result's ``notes`` begin with whatever differs from the recipe, and whether the pixels
-    came out the same. Raises ``FileFormatError``, ``ImageError``, ``MethodError``, ``ModelError``.
+    ``Pairs.of`` takes them) stand for the files that the recipe names, where they have moved; ``tokens`` are files of
+    learned words (textual inversion), which no recipe names. An edit that went out from an inversion has it made again.
+    ``editor`` is used instead of loading the recipe's model; ``device`` and ``dtype`` are the recipe's unless given.
+    ``watching``: ``callback``, ``on_phase``, ``progress``, ``cancel``. The result's ``notes`` begin with whatever differs
+    from the recipe, and whether the pixels came out the same. Raises ``FileFormatError``, ``ImageError``, ``MethodError``,
+    ``ModelError``.
     """
     made = recipe.read(png)
     if made.seed is None:
@@ -53,8 +60,10 @@ def replay(
     own, strays = _masks(made, Path(png), masks, picture.size)
     if editor is None:
         editor = load(made.model.id, device=device or _device(made), dtype=dtype or made.model.dtype)
+    learned_words.installed(editor, tokens or [])
     looks, strange = _learned(made, Path(png), learned)
-    differs = [*_differences(made, editor, picture, mask), *strange, *others, *strays]
+    back, other = _inverted(made, str(png), editor, picture, watching)
+    differs = [*_differences(made, editor, picture, mask), *strange, *others, *strays, *other]
     edit = editor.edit(
         picture,
         list(made.instructions) or None,
@@ -68,6 +77,7 @@ def replay(
         weights=list(made.weights) or None,
         masks=own,
         source=made.source,
+        inversion=back,
         fit=made.fit,
         sequential=made.sequential,
         **watching,
@@ -80,10 +90,36 @@ def _method(made: recipe.Recipe, png: str | os.PathLike[str], shown: Pairs | Non
     """The method with the recipe's hyper-parameters: all of them, and nothing else. ``shown`` are its pairs, if any."""
     given = {**made.method.parameters, **({} if shown is None else {"pairs": shown})}
     method, origin = methods.settle(methods.resolve(made.method.name), given=given, card={})
-    missing = [name for name in origin if name not in given and name != "scheduler"]
+    missing = [
+        name for name in origin if name != "scheduler" and (name not in given or (name == "pairs" and shown is None))
+    ]
     if missing:
         raise FileFormatError(f"{png}: its recipe is damaged (method.parameters: {', '.join(missing)} is missing)")
     return method
+
+
+def _inverted(
+    made: recipe.Recipe, png: str, editor: Editor, picture: images.Picture, watching: dict[str, Any]
+) -> tuple[Inversion | None, list[str]]:
+    """The inversion that the edit went out from, made again, and whether it is another one."""
+    told = made.inversion
+    if told is None:
+        return None, []
+    if told.method not in INVERSIONS:
+        raise FileFormatError(f"{png}: its recipe is damaged (inversion.method: {told.method!r:.40} is not known)")
+    names = {field.name for field in dataclasses.fields(INVERSIONS[told.method]())} - {"scheduler"}
+    if wrong := names.symmetric_difference(told.settings):
+        raise FileFormatError(f"{png}: its recipe is damaged (inversion.settings: {', '.join(sorted(wrong)):.100})")
+    try:
+        found = editor.invert(
+            picture, told.target, method=told.method, source=told.source, negative_prompt=told.negative_prompt or None,
+            fit=made.fit, sequential=made.sequential, scheduler=made.scheduler, **told.settings,
+            **{name: watching[name] for name in ("on_phase", "progress", "cancel") if name in watching},
+        )  # fmt: skip
+    except (MethodError, TextError) as error:
+        raise FileFormatError(f"{png}: its recipe is damaged (inversion: {error})") from error
+    same = found.sha256 == told.sha256
+    return found, [] if same else ["the inversion was made again, and is not quite the one that was used"]
 
 
 def _masks(made: recipe.Recipe, png: Path, given: Any, size: tuple[int, int]) -> tuple[list[Any] | None, list[str]]:

@@ -315,7 +315,7 @@ def _finish(
             weights=job.weights if apart else (),
             masks=job.mask_records if apart else (),
             source=None if job.source is None else job.source.text,
-            inversion=None if job.inversion is None else job.inversion.sha256,
+            inversion=None if job.inversion is None else job.inversion.record(),
             fit=job.frame.fit,
             size=job.picture.size,
             model_size=job.frame.frame,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from showtell.cli import attend, bench, caption, demo, doctor, edit, learn, models, replay, scenes, token, train
+from showtell.cli import attend, bench, caption, demo, doctor, edit, invert, learn, models, replay, scenes, token, train
 
 app = typer.Typer(
     help="Edit pictures by showing or by telling.",
@@ -35,6 +35,7 @@ def root(
 
 
 edit.register(app)
+invert.register(app)
 learn.register(app)
 token.register(app)
 caption.register(app)

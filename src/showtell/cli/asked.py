@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from showtell.pairs import Pairs
 
 _EXAMPLE = 'such as "make it a watercolor"'
+_DESCRIBED = 'say what the picture is to show, such as "a red house at night"'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,10 +45,15 @@ def read(
     """
     from showtell import instruction, wording
 
+    describes = any(getattr(method, "describes", False) for method in methods)
     for text in words:
         options.check_text(text)
+        if describes and not text.strip():
+            raise TextError(f"the target is empty: {_DESCRIBED}")
     needed = any(method.words == "required" for method in methods)
     apart = any(getattr(method, "regions", False) for method in methods)
+    if needed and not words and not learned and describes:
+        raise TextError(f"the target is missing: {_DESCRIBED}")
     if needed and not words and not learned:
         raise TextError(f"the instruction is missing: give WORDS, {_EXAMPLE}, or a learned file with --learned")
     if strength is not None and not learned:

@@ -11,16 +11,20 @@ from showtell.errors import UsageError
 
 if TYPE_CHECKING:
     from showtell.edits import Edit
+    from showtell.inversions import Inversion
 
 
-def methods(method: str, compare: str | None) -> dict[str, Any]:
-    """Name -> method: the one of ``--method``, or those of ``--compare``. Raises ``MethodError``."""
-    from showtell import comparing
+def methods(method: str | None, compare: str | None, held: Inversion | None = None) -> dict[str, Any]:
+    """Name -> method: the one of ``--method``, else the one that an inversion was made for, else ``ip2p``; or those of
+    ``--compare``. Raises ``MethodError``.
+    """
+    from showtell import comparing, inversions
     from showtell import methods as known
 
     if compare is None:
-        return {method: known.resolve(method)}
-    if method != "ip2p":
+        name = method or inversions.default_method([held]) or "ip2p"
+        return {name: known.resolve(name)}
+    if method is not None:
         raise UsageError("--method and --compare do not go together: name all methods in --compare")
     return comparing.chosen([name.strip() for name in compare.split(",")])
 

@@ -13,7 +13,7 @@ from typing import Any
 import typer
 
 Tick = Callable[..., None]
-"""Told (steps done, steps in all), and a figure to show beside the bar, if there is one."""
+"""Told (steps done, steps in all), and a figure to show beside the bar, or another title for it, if there is one."""
 _HARMLESS = "\u200c\u200d"
 
 
@@ -55,7 +55,7 @@ def _in_json(c: str) -> str:
 def progress(title: str, *, as_json: bool) -> Iterator[Tick]:
     """A progress bar on stderr where that is a terminal; nothing in a pipe or under ``--json``."""
     if as_json or not sys.stderr.isatty():
-        yield lambda done, total, figure="": None
+        yield lambda done, total, figure="", title=title: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -64,7 +64,11 @@ def progress(title: str, *, as_json: bool) -> Iterator[Tick]:
     figures = TextColumn("{task.fields[figure]}")
     with Progress(*columns, figures, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=None, figure="")
-        yield lambda done, total, figure="": bar.update(task, completed=done, total=total, figure=figure)
+
+        def tick(done: int, total: int, figure: str = "", title: str = title) -> None:
+            bar.update(task, completed=done, total=total, figure=figure, description=title)
+
+        yield tick
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:

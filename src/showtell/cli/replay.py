@@ -31,6 +31,9 @@ def replay(
     ] = None,
     before: Annotated[Path | None, typer.Option("--before", help="For method grid: the pair, if it has moved.")] = None,
     after: Annotated[Path | None, typer.Option("--after", help="For method grid: the pair, if it has moved.")] = None,
+    token: Annotated[
+        list[Path] | None, typer.Option("--token", help="A learned word of the edit, which recipes do not hold.")
+    ] = None,
     device: Annotated[
         Literal["auto", "cpu", "cuda", "mps"] | None, typer.Option("--device", help="By default the recipe's.")
     ] = None,
@@ -58,7 +61,7 @@ def replay(
     with console.progress("editing", as_json=as_json) as tick:
         result = again(
             edited, picture, mask=mask, masks=masks, learned=looks, pairs=pairs, device=device, dtype=dtype,
-            callback=lambda i, n, _: tick(i + 1, n),
+            tokens=token, callback=lambda i, n, _: tick(i + 1, n), on_phase=lambda name, i, n: tick(i, n, title=name),
         )  # fmt: skip
     result.save(out, force=force)
     report(result, out, masks=[], as_json=as_json)
