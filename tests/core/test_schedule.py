@@ -108,3 +108,12 @@ def test_the_number_of_training_timesteps_is_bounded(timesteps):
     config = {**tiny.scheduler().config, "num_train_timesteps": timesteps, "_class_name": "DDIMScheduler"}
     with pytest.raises(MethodError, match="num_train_timesteps"):
         schedulers.fresh_scheduler(config, {})
+
+
+@pytest.mark.parametrize("name", ["ddim", "ddpm", "DDIMParallelScheduler"])
+def test_a_scheduler_for_latents_does_not_clip_unless_it_is_told_to(name):
+    from showtell.schedulers import fresh_scheduler
+
+    config = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
+    assert fresh_scheduler(name, config).config.clip_sample is False
+    assert fresh_scheduler(name, {**config, "clip_sample": True}).config.clip_sample is True
