@@ -179,8 +179,8 @@ def _ending(done: Progress) -> list[str]:
         )
     if done.broke_at is not None:
         return [
-            f"the loss was not a number at step {done.broke_at + 1}: the learning stopped there, with the word as it was "
-            "before it"
+            f"the learning broke at step {done.broke_at + 1}, where its numbers are not finite or far too large: it stopped "
+            "there, with the word as it was before; use a smaller learning_rate, or float32"
         ]
     if not last < first:
         return [

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import files, instruction, models
 from .errors import FileFormatError, ModelError, OutputError, ShowtellWarning, TextError
+from .inversion.textual import LARGEST
 from .recipe import readable, versions
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ _KEY = "showtell-token"
 #: What files of other programs hold their vectors under; their word is the file's name.
 _NAMELESS = ("emb_params", "*", "embedding")
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
-_MOST_VECTORS, _LARGEST, _MAX_BYTES = 75, 1e4, 64 * 2**20
+_MOST_VECTORS, _MAX_BYTES = 75, 64 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,8 +55,8 @@ class LearnedToken:
             raise ModelError(
                 f"{self.word}: vectors of the shape {shape} are no word: 1 to {_MOST_VECTORS} rows are needed"
             )
-        if not torch.isfinite(self.vectors).all() or self.vectors.abs().max() > _LARGEST:
-            raise ModelError(f"{self.word}: its vectors hold numbers that are not finite, or beyond {_LARGEST:g}")
+        if not torch.isfinite(self.vectors).all() or self.vectors.abs().max() > LARGEST:
+            raise ModelError(f"{self.word}: its vectors hold numbers that are not finite, or beyond {LARGEST:g}")
 
     def __repr__(self) -> str:
         return f"LearnedToken({self.word!r}, {len(self.vectors)} x {self.vectors.shape[1]})"

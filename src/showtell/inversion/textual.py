@@ -7,7 +7,6 @@ model denoises the pictures well under sentences with the word in them (the pape
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -37,6 +36,8 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
         "a scene in the style of {}", "the style of {}", "a view in the style of {}", "a work in the style of {}",
     ),
 }  # fmt: skip
+#: No text encoder has numbers in its table that come near this.
+LARGEST = 1e4
 _MOST_TEMPLATES, _CHECKED = 1000, 32
 
 
@@ -245,7 +246,8 @@ def learn(
 
     ``observe(progress, loss)`` after each step may raise to stop; what it saves can be gone on from, with the same result.
     The loss over fixed timesteps and noises is checked at the beginning and at the end. A loss or gradient that is not
-    finite ends the learning with the vectors that were good before it: ``progress.broke_at`` says where.
+    finite, or vectors beyond :data:`LARGEST`, end the learning with the vectors that were good before: ``progress.broke_at``
+    says where.
     """
     import torch
 
@@ -254,16 +256,23 @@ def learn(
     optimiser.param_groups[0]["lr"] = settings.learning_rate
     if not progress.checks:
         progress.checked(_check(lesson, progress.tokens))
+    good = progress.tokens.clone()
     while progress.step < settings.steps:
         loss = _loss(lesson, progress.parameter, _Batch.drawn(lesson, progress.step))
         gradient, loss = gradients.of(loss, progress.parameter), loss.detach()
-        if not torch.isfinite(gradient).all() or not math.isfinite(float(loss)):
+        if not torch.isfinite(gradient).all() or not torch.isfinite(loss):
             progress.broke_at = progress.step
             break
+        good = progress.tokens.clone()
         progress.parameter.grad = gradient
         optimiser.step()
+        if not progress.tokens.abs().max() <= LARGEST:
+            progress.broke_at = progress.step
+            break
         progress.step += 1
         observe(progress, float(loss))
+    if progress.broke_at is not None:  # the step before may be what broke it
+        progress.parameter.data.copy_(good)
     if progress.checks[-1][0] != progress.step:
         progress.checked(_check(lesson, progress.tokens))
     return progress
