@@ -10,13 +10,13 @@ from .. import models
 from ..blending import Mask
 from ..conditioning import SteppedConditioning
 from ..errors import MethodError
-from ..guidance import ClassifierFree, check_scale, shown
+from ..guidance import ClassifierFree, check_scale
 from ..layout import lay_out
 from .base import Context, Plan
 from .described import followed, pair_of
 from .local import check_local
 from .p2p_run import SideBySide
-from .pti import check_choice, check_inverting, check_tuning
+from .pti import check_choice, check_inverting, check_switch, check_tuning
 from .reconstructions import tuned_nothing
 
 if TYPE_CHECKING:
@@ -93,8 +93,7 @@ class PromptToPrompt:
         for name in ("cross_replace_steps", "self_replace_steps"):
             if getattr(self, name) is not None:
                 check_scale(name, getattr(self, name), least=0.0, most=1.0)
-        if self.early_stop not in (None, False, True):
-            raise MethodError(f"early_stop={shown(self.early_stop)} is not known: it must be True or False")
+        check_switch("early_stop", self.early_stop)
 
     def plan(self, context: Context) -> Plan:
         import torch

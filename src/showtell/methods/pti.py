@@ -252,3 +252,9 @@ def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
     """Raise ``MethodError`` unless ``value`` is None or one of ``choices``."""
     if value is not None and (not isinstance(value, str) or value not in choices):
         raise MethodError(f"{name}={shown(value)} is not known: choose one of {', '.join(choices)}")
+
+
+def check_switch(name: str, value: Any) -> None:
+    """Raise ``MethodError`` unless ``value`` is None, True or False."""
+    if value not in (None, False, True):
+        raise MethodError(f"{name}={shown(value)} is not known: it must be True or False")

@@ -11,7 +11,7 @@ from ..guidance import ClassifierFree
 from ..inversion.inverted import Inverted
 from .base import Context, Plan
 from .described import followed, pair_of, tuned
-from .pti import check_inverting, check_tuning, tuned_words
+from .pti import check_inverting, check_switch, check_tuning, tuned_words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,8 +117,9 @@ class NullTextReconstruction:
     """Null-Text Inversion (Mokady et al. 2023): beside the words of the ``source``, their absence is tuned, step by step.
 
     ``inner_steps`` 0 to 100, 10; ``learning_rate`` 0.01, of which step i takes the share 1 - i / 100; ``early_stop``: a step is
-    over once its loss is below 1e-5 + 2e-5 i, as in the published code. Its ``encoding_ratio`` is 1. It serves any target beside
-    the same source. Where no source was told, the words are "".
+    over once its loss is below 1e-5 + 2e-5 i, as in the published code. Its ``encoding_ratio`` is 1, and its inversion follows the
+    words with ``inversion_guidance_scale`` 1 (Prompt Tuning Inversion's Table 2 takes 0 for all). It serves any target beside the
+    same source. Where no source was told, the words are "".
     """
 
     name: ClassVar[str] = "nti"
@@ -130,7 +131,7 @@ class NullTextReconstruction:
         "num_inference_steps": 50,
         "encoding_ratio": 1.0,
         "guidance_scale": 7.5,
-        "inversion_guidance_scale": 0.0,
+        "inversion_guidance_scale": 1.0,
         "inner_steps": 10,
         "learning_rate": 0.01,
         "early_stop": True,
@@ -149,6 +150,7 @@ class NullTextReconstruction:
     def __post_init__(self) -> None:
         check_inverting(self)
         check_tuning(self)
+        check_switch("early_stop", self.early_stop)
 
     def plan(self, context: Context) -> Plan:
         pair = pair_of(self, context)
