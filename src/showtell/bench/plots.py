@@ -48,6 +48,51 @@ def lines(title: str, series: Sequence[Series], *, x_label: str, y_label: str, l
     return page
 
 
+def curves(title: str, series: Sequence[Series], *, x_label: str, y_label: str) -> Image.Image:
+    """Series over x and y, whose axes go from the least value to the greatest; points are joined in the order given, those of
+    a series with one point stand alone.
+    """
+    page = Image.new("RGB", _SIZE, "white")
+    pen = ImageDraw.Draw(page)
+    _text(pen, (_LEFT, 10), title, size=16)
+    points = [point for s in series for point in s.points]
+    (left, right, x_ticks), (low, high, y_ticks) = (_range([point[axis] for point in points]) for axis in (0, 1))
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        return _x((x - left) / (right - left)), _y((y - low) / (high - low))
+
+    for y in y_ticks:
+        pen.line([at(left, y), at(right, y)], fill="#e3e5e8")
+        _text(pen, (12, at(left, y)[1] - 8), f"{y:g}", fill=_GREY)
+    for x in x_ticks:
+        pen.line([at(x, low), at(x, high)], fill="#e3e5e8")
+        _text(pen, (at(x, low)[0], _SIZE[1] - _BOTTOM + 8), f"{x:g}", centre=True)
+    _text(pen, (_SIZE[0] / 2, _SIZE[1] - 22), x_label, centre=True, fill=_GREY)
+    pen.text((_LEFT, _TOP + 2), y_label, fill=_GREY, font=ImageFont.load_default(13))
+    for number, s in enumerate(series):
+        colour = _COLOURS[number % len(_COLOURS)]
+        if len(s.points) > 1:
+            pen.line([at(x, y) for x, y in s.points], fill=colour, width=3)
+        for i, (x, y) in enumerate(s.points):
+            cx, cy = at(x, y)
+            if s.errors and not math.isnan(s.errors[i]):
+                pen.line([at(x, max(low, y - s.errors[i])), at(x, min(high, y + s.errors[i]))], fill=colour, width=1)
+            pen.ellipse((cx - 4, cy - 4, cx + 4, cy + 4), fill=colour)
+    _legend(pen, [s.name for s in series])
+    return page
+
+
+def _range(values: Sequence[float]) -> tuple[float, float, list[float]]:
+    """Ends of an axis that holds the values, and its ticks: steps of 1, 2 or 5 times a power of ten."""
+    low, high = min(values), max(values)
+    span = (high - low) or abs(high) or 1.0
+    step = 10 ** math.floor(math.log10(span / 4))
+    step *= next(m for m in (1, 2, 5, 10) if span / (step * m) <= 6)
+    first, last = math.floor(low / step), math.ceil(high / step)
+    last = max(last, first + 1)
+    return first * step, last * step, [round(i * step, 10) for i in range(first, last + 1)]
+
+
 def bars(
     title: str, groups: Sequence[str], series: Sequence[tuple[str, Sequence[float]]], *, y_label: str
 ) -> Image.Image:

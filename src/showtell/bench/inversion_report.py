@@ -1,0 +1,119 @@
+"""The parts of the measurement of inversions put together, and what of the paper holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from showtell.bench import inversion_sheets, inversion_tables
+from showtell.bench import inversion_systems as systems
+from showtell.bench.inversion import OMEGA, RATIO, STEPS, Bench
+from showtell.bench.inversion_claims import claims
+from showtell.bench.inversion_text import charts, markdown
+from showtell.bench.visii_report import machine
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from showtell.bench.inversion import Say, System
+    from showtell.editor import Editor
+
+__all__ = ["QUICK", "Counts", "charts", "markdown", "measure"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """Pictures or cases of each part; 0 leaves it out. ``precision``: pictures that are measured in both precisions."""
+
+    table1: int = 12
+    table2: int = 16
+    table3: int = 8
+    figure4: int = 48
+    figure6: int = 48
+    figure7: int = 24
+    slow: int = 12
+    precision: int = 4
+    sheets: bool = True
+
+
+QUICK = Counts(table1=1, table2=1, table3=1, figure4=2, figure6=1, figure7=1, slow=0, precision=1, sheets=False)
+
+
+def measure(
+    editor: Editor, exact: Editor, folder: Path, counts: Counts, *, say: Say, sheets: dict[str, Image.Image]
+) -> dict[str, Any]:
+    """Run what is missing in ``folder`` and return every figure; the sheets of pictures go into ``sheets``.
+
+    ``exact``: the editor of the tables, in float32; ``editor`` makes everything else.
+    """
+    figures: dict[str, Any] = {
+        "counts": dict(counts.__dict__),
+        "machine": machine(),
+        "model": editor.model_id,
+        "dtype": str(editor.pipe.unet.dtype).removeprefix("torch."),
+        "steps": STEPS,
+        "encoding_ratio": RATIO,
+        "omega": OMEGA,
+        "card": editor.card.get("defaults", {}),
+    }
+    if counts.table1 or counts.table2 or counts.table3:
+        figures |= inversion_tables.measure(exact, folder, counts, say=say)
+    if counts.table2 and counts.precision and exact is not editor:
+        figures["precision"] = inversion_tables.precision(exact, editor, folder, counts.precision, say=say)
+    if counts.figure4 or counts.figure6 or counts.figure7 or counts.slow or counts.sheets:
+        bench = Bench(editor, folder, say=say)
+        figures |= _edits(bench, counts)
+        if counts.sheets:
+            sheets.update(inversion_sheets.draw_all(bench, say=say))
+    figures["claims"] = claims(figures)
+    return figures
+
+
+def _edits(bench: Bench, counts: Counts) -> dict[str, Any]:
+    among = systems.Real(bench)
+    figures: dict[str, Any] = {}
+
+    def told(rows: Sequence[System], kind: str, count: int) -> list[dict[str, Any]]:
+        entries = bench.run(rows, kind, count)
+        return [
+            {"system": row.name, "settings": row.settings, **systems.summary(entries[row.name], among)} for row in rows
+        ]
+
+    if counts.figure4:
+        groups = systems.curves()
+        rest = [*systems.bounds(), *systems.others(), *systems.begun(), *systems.by_card()]
+        # One run over all, so that systems with the same inversion share it.
+        found = told([*(row for group in groups.values() for row in group), *rest], "edits", counts.figure4)
+        by_name = {row["system"]: row for row in found}
+        figures["figure4"] = {name: [by_name[row.name] for row in group] for name, group in groups.items()}
+        for key, rows in (("bounds", systems.bounds()), ("others", systems.others()), ("starts", systems.begun()),
+                          ("by_card", systems.by_card())):  # fmt: skip
+            figures[key] = [by_name[row.name] for row in rows]
+        figures["paired"] = _paired(bench, groups, counts.figure4)
+    if counts.figure6:
+        groups = systems.ablation()
+        found = {row["system"]: row for row in told([r for g in groups.values() for r in g], "edits", counts.figure6)}
+        figures["figure6"] = {name: [found[row.name] for row in group] for name, group in groups.items()}
+    if counts.slow:
+        figures["slow"] = told([systems.pti(), *systems.slow()], "edits", counts.slow)
+    if counts.figure7:
+        rows = [systems.ddim_global(), systems.diffedit(), systems.diffedit(source=True), systems.ddim_edit(),
+                systems.pti(), *systems.by_card()]  # fmt: skip
+        figures["figure7"] = told(rows, "several", counts.figure7)
+    return figures
+
+
+def _paired(bench: Bench, groups: dict[str, list[System]], count: int) -> dict[str, Any]:
+    """PTI against each other method, both at the usual thresholds: the same cases, how many more are right."""
+    usual = {"DDIM-Global": systems.ddim_global(), "DiffEdit, no source": systems.diffedit(),
+             "DiffEdit, source": systems.diffedit(source=True), "DDIM-Edit": systems.ddim_edit()}  # fmt: skip
+    entries = bench.run([systems.pti(), *usual.values()], "edits", count)
+    own = entries[systems.pti().name]
+    return {
+        name: {
+            key: systems.paired(own, entries[row.name], key) for key in ("success", "inside", "outside", "perceptual")
+        }
+        for name, row in usual.items()
+    }

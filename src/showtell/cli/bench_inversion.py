@@ -1,0 +1,85 @@
+"""`showtell bench inversion`: Prompt Tuning Inversion and the methods beside it, which are told what the result shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from showtell.cli import console, options, outputs
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+EPILOG = "Example: showtell bench inversion --quick --out inversion-quick"
+NAMES = [
+    "figures.json", "tables.md", "inversion-iterations.png", "inversion-tradeoff.png", "inversion-truth.png",
+    "inversion-eta.png", "inversion-omega.png", "inversion-compared.png", "inversion-eta-pictures.png",
+    "inversion-several.png",
+]  # fmt: skip
+
+
+def inversion(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the figures, tables and plots.")] = Path(
+        "inversion"
+    ),
+    model: options.Model = "starter-base",
+    table1: Annotated[int, typer.Option("--table1", min=0, help="Pictures of Table 1; 0 leaves it out.")] = 12,
+    table2: Annotated[int, typer.Option("--table2", min=0, help="Pictures of Table 2.")] = 16,
+    table3: Annotated[int, typer.Option("--table3", min=0, help="Pictures of Table 3.")] = 8,
+    figure4: Annotated[int, typer.Option("--figure4", min=0, help="Cases of Figure 4, the trade-off curves.")] = 48,
+    figure6: Annotated[int, typer.Option("--figure6", min=0, help="Cases of Figure 6, eta and beta.")] = 48,
+    figure7: Annotated[int, typer.Option("--figure7", min=0, help="Cases of Figure 7, several things.")] = 24,
+    slow: Annotated[int, typer.Option("--slow", min=0, help="Cases of null-text inversion's edits.")] = 12,
+    sheets: Annotated[bool, typer.Option("--sheets/--no-sheets", help="The figures as sheets of pictures.")] = True,
+    tune: Annotated[
+        int, typer.Option("--tune", min=0, help="Only choose the starter's settings, on so many training cases.")
+    ] = 0,
+    quick: Annotated[bool, typer.Option("--quick", help="A few cases of each part: minutes instead of hours.")] = False,
+    device: options.Device = "auto",
+    dtype: options.Dtype = None,
+    as_json: options.Json = False,
+    force: options.Force = False,
+) -> None:
+    """Reconstruct held-out scenes and edit them by describing the result, and measure against the truth.
+
+    Tables 1 to 3 and Figures 3 to 7 of Prompt Tuning Inversion on its terms, for DDIM, Null-Text Inversion, DiffEdit, DDIM-Edit
+    and PTI. The tables are made in float32; ``--dtype`` is that of the figures, and what it moves in Table 2 is told. Whatever
+    is measured is kept in OUT/work at once, so the same command goes on where an interrupted one stopped. The cases are
+    those of the held-out seeds from 71000 on, so that the same command gives the same figures.
+    """
+    outputs.check_folder(out, [] if tune else NAMES, force=force)
+
+    import showtell
+    from showtell.bench import inversion_report as report
+    from showtell.bench import inversion_tune
+
+    def say(line: str) -> None:
+        if not as_json:
+            typer.echo(line, err=True)
+
+    editor = showtell.load(model, device=device, dtype=dtype)
+    if tune:
+        found = inversion_tune.tune(editor, out / "tune", count=tune, say=say)
+        rows = [[row["method"], row["settings"], str(row["success"]), str(row["inside"])] for row in found["rows"]]
+        text = f"{console.table(['method', 'settings', 'right', 'inside'], rows)}\nbest: {found['best']}"
+        console.finish(found, text, as_json=as_json)
+        return
+    counts = report.Counts(
+        table1=table1, table2=table2, table3=table3, figure4=figure4, figure6=figure6, figure7=figure7, slow=slow,
+        sheets=sheets,
+    )  # fmt: skip
+    counts = report.QUICK if quick else counts
+    exact = (
+        editor
+        if str(editor.pipe.unet.dtype) == "torch.float32"
+        else showtell.load(model, device=device, dtype="float32")
+    )
+    drawn: dict[str, Image.Image] = {}
+    figures = report.measure(editor, exact, out / "work", counts, say=say, sheets=drawn)
+    text = report.markdown(figures)
+    contents = {"figures.json": outputs.json_bytes(console.plain(figures)), "tables.md": text.encode()}
+    contents |= {name: outputs.png(chart) for name, chart in {**report.charts(figures), **drawn}.items()}
+    outputs.write_folder(out, contents, force=force)
+    console.finish({"written": str(out), **figures}, f"{text}\nwrote {out}", as_json=as_json)
