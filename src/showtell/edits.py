@@ -85,12 +85,18 @@ class Edit:
         """Of each region, what it was for, and how it was found."""
         told, weights = self.recipe.instructions, self.recipe.weights
         if len(weights) != len(self.masks) or len(told) != len(self.masks):
-            how = f"found by {self.recipe.method.name}" if self.keywords else "your mask"
-            return [(", ".join(told), how)] * len(self.masks)
+            return [(", ".join(told), self._found(number)) for number in range(len(self.masks))]
         found = ["your mask" if word is None else f"keyword: {word}" for word in self.keywords]
         if any(weight != 1 for weight in weights):
             found = [f"{how}, weight {weight:g}" for how, weight in zip(found, weights, strict=True)]
         return list(zip(told, found, strict=True))
+
+    def _found(self, number: int) -> str:
+        """How the region of an edit with one was found."""
+        word = self.keywords[number] if number < len(self.keywords) else None
+        if word is not None:
+            return f"keyword: {word}"
+        return f"found by {self.recipe.method.name}" if self.keywords else "your mask"
 
     def save_masks(self, stem: str | os.PathLike[str], *, force: bool = False) -> list[Path]:
         """Write each mask as ``<stem>.mask1.png`` and so on, and the overlay as ``<stem>.overlay.png``; nothing where there is

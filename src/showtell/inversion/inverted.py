@@ -58,4 +58,5 @@ class Inverted:
 
     def _each(self, change: Any) -> Inverted:
         values: dict[str, Any] = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "of"}
-        return Inverted(of=self.of, **{k: None if v is None else change(v) for k, v in values.items()})
+        changed: dict[str, Any] = {name: None if value is None else change(value) for name, value in values.items()}
+        return Inverted(of=self.of, **changed)

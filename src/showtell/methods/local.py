@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..alignment import words_that_matter
@@ -12,7 +12,8 @@ from ..attention import BranchContext
 from ..ddim import Ddim
 from ..errors import MethodError, TextError
 from ..guidance import check_scale, shown
-from ..layout import Layout, lay_out
+from ..keywords import Keyword
+from ..layout import Layout, Piece, lay_out
 from ..local_blend import LocalBlend
 from ..prompt_to_prompt import PromptControl
 from ..sampling import keep
@@ -39,6 +40,7 @@ class Local:
     start: int
     side: tuple[int, int]
     _blend: LocalBlend | None = None
+    _chosen: list[Keyword | None] = field(default_factory=list)
 
     @classmethod
     def of(cls, method: Any, context: Context, pair: Ddim, latents: Latents) -> Local:
@@ -61,7 +63,7 @@ class Local:
             control=control,
             blends=blends,
             threshold=method.blend_threshold,
-            start=round(method.blend_start * len(pair)),
+            start=int(method.blend_start * len(pair) + 1e-6),
             side=side,
         )
 
@@ -98,7 +100,7 @@ class Local:
             mask = None if self._blend is None else self._blend.mask
             if mask is None:
                 return [[] for _ in self.context.pixels]
-            return [[Region(part=0, mask=one)] for one in mask]
+            return [[Region(part=0, mask=one, keyword=word)] for one, word in zip(mask, self._chosen, strict=True)]
 
         return found
 
@@ -113,7 +115,19 @@ class Local:
                 told = ", ".join(f"[{word.text}]" for word in words)
                 self.context.note(b, f"the edit was kept to where {told} looks; mark another word with brackets")
             rows.append([list(word.positions) for word in words])
+            self._chosen.append(keyword(words))
         return rows
+
+
+def keyword(words: Sequence[Piece]) -> Keyword | None:
+    """The words that a region was found by, as one; None where there are none."""
+    if not words:
+        return None
+    return Keyword(
+        text=", ".join(word.text for word in words),
+        positions=tuple(p for word in words for p in word.positions),
+        chosen=not any(word.keyword for word in words),
+    )
 
 
 def check_local(method: Any) -> None:

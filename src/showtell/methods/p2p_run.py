@@ -6,13 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import alignment, models
-from ..keywords import Keyword
 from ..layout import Layout, Piece
 from ..local_blend import PairedBlend
 from ..prompt_to_prompt import Exchange, PromptControl
 from ..sampling import keep
 from .base import Region
-from .local import columns
+from .local import columns, keyword
 
 if TYPE_CHECKING:
     import torch
@@ -72,7 +71,7 @@ class SideBySide:
         if mask is None:
             return [[] for _ in self.targets]
         return [
-            [Region(part=0, mask=one, keyword=_keyword(words))] for one, words in zip(mask, self._words, strict=True)
+            [Region(part=0, mask=one, keyword=keyword(words))] for one, words in zip(mask, self._words, strict=True)
         ]
 
     def _positions(self, maps: torch.Tensor) -> list[list[range]]:
@@ -132,14 +131,3 @@ def _apart(words: Sequence[Piece]) -> list[Piece]:
     for word in sorted(words, key=lambda word: not word.keyword):
         found.setdefault(word.text.lower(), word)
     return list(found.values())
-
-
-def _keyword(words: Sequence[Piece]) -> Keyword | None:
-    """These words as one keyword."""
-    if not words:
-        return None
-    return Keyword(
-        text=", ".join(word.text for word in words),
-        positions=tuple(position for word in words for position in word.positions),
-        chosen=not any(word.keyword for word in words),
-    )

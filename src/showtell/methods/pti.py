@@ -39,8 +39,8 @@ class PromptTuningInversion:
     ``eta`` in [0, 1], paper 0.9; ``inner_steps`` N, iterations of Adam a step, 0 to 100, paper 1; ``learning_rate`` beta >= 0,
     paper 0.1; ``guidance_scale`` omega >= 0, 7.5; ``inversion_guidance_scale`` that of the inversion, 0; ``num_inference_steps``
     1 to 1000, 50; ``encoding_ratio`` in (0, 1], 0.8; ``scheduler`` a DDIM scheduler. ``start``: what the first c_t is, the
-    ``target``'s embedding (the paper's way), the ``source``'s or the ``empty`` one. ``interpolate``: ``condition``, or the paper's
-    ablation ``latent``, which mixes latents instead (equation 10) and needs no stage 1.
+    ``target``'s embedding (the paper's way), the ``source``'s or the ``empty`` one. ``interpolate``: ``condition``, or, as an
+    ablation, ``latent``, which mixes latents instead (equation 10) and needs no stage 1.
 
     The paper names local blending and re-weighting and leaves them open; ours are Prompt-to-Prompt's. ``blend``: ``attention``
     keeps what lies outside the words that matter (bracketed ones, else those whose maps are the most concentrated), where

@@ -117,7 +117,7 @@ class NullTextReconstruction:
     """Null-Text Inversion (Mokady et al. 2023): beside the words of the ``source``, their absence is tuned, step by step.
 
     ``inner_steps`` 0 to 100, 10; ``learning_rate`` 0.01, of which step i takes the share 1 - i / 100; ``early_stop``: a step is
-    over once its loss is below 1e-5 + 2e-5 i, as in the published code. Its ``encoding_ratio`` is 1, and its inversion follows the
+    over once its loss is below 1e-5 + 2e-5 i, as in the published code. Its ``encoding_ratio`` is 1; its inversion follows the
     words with ``inversion_guidance_scale`` 1 (Prompt Tuning Inversion's Table 2 takes 0 for all). It serves any target beside the
     same source. Where no source was told, the words are "".
     """
