@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .learned import LearnedInstruction as LearnedInstruction
     from .loading import export as export
     from .replaying import replay as replay
+    from .tokens import LearnedToken as LearnedToken
 
 __version__ = "0.3.0"
 
@@ -26,6 +27,7 @@ _LAZY = {
     "Edit": "edits",
     "Editor": "editor",
     "LearnedInstruction": "learned",
+    "LearnedToken": "tokens",
     "export": "loading",
     "load": "editor",
     "replay": "replaying",
