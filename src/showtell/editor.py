@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from . import fitting, inversions, jobs, loading, methods, models, runs
+from . import fitting, inversions, jobs, loading, methods, models, runs, watching
 from .errors import Cancelled, MethodError, ShowtellError, ShowtellWarning
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class Editor:
             describes=getattr(settled, "describes", False),
         )  # fmt: skip
         run = functools.partial(self._run, method=settled, origin=origin, sequential=sequential)
-        watch = runs.Watch(callback=callback, progress=progress, cancel=cancel, on_phase=on_phase)
+        watch = watching.Watch(callback=callback, progress=progress, cancel=cancel, on_phase=on_phase)
         most = 1 if getattr(settled, "alone", False) else batch_size
         for part in jobs.same_size(results, most=most):
             for index, edit in zip(part, run([results[i] for i in part], watch=watch), strict=True):
@@ -192,7 +192,7 @@ class Editor:
         return settled, origin
 
     def _run(
-        self, batch: list[jobs.Job], *, method: Any, origin: dict[str, str], sequential: bool, watch: runs.Watch
+        self, batch: list[jobs.Job], *, method: Any, origin: dict[str, str], sequential: bool, watch: watching.Watch
     ) -> list[Any]:
         """Edit pictures that share a frame's size, in one batch; lack of memory is the failure of all of them."""
         try:

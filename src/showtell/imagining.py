@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from . import fitting, instruction, jobs, methods, models, networks, runs, sampling, schedulers, starts
+from . import fitting, instruction, jobs, methods, models, networks, sampling, schedulers, starts, watching
 from .conditioning import PromptConditioning
 from .errors import MethodError, ShowtellError, TextError
 from .guidance import BASE_BRANCHES, ClassifierFree, Guidance, check_scale
@@ -90,7 +90,7 @@ def pair(
     size = _size(editor.pipe, size)
     if not isinstance(batch_size, numbers.Integral) or batch_size < 1:
         raise MethodError(f"batch_size={batch_size} is out of range: it must be at least 1")
-    watch = runs.Watch(callback=callback, progress=progress, cancel=cancel)
+    watch = watching.Watch(callback=callback, progress=progress, cancel=cancel)
     found: list[Imagined] = []
     for first in range(0, len(asked), batch_size):
         part = asked[first : first + batch_size]
@@ -184,7 +184,7 @@ def _run(
     size: tuple[int, int],
     *,
     sequential: bool,
-    watch: runs.Watch,
+    watch: watching.Watch,
 ) -> list[Imagined]:
     """One batch, sources first and then their targets. Each pair's start and draws come from its own seed, for both alike."""
     told = [one.source for one in asked] + [one.target for one in asked if one.target is not None]

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import files, fitting, jobs, methods, models, runs
+from . import files, fitting, jobs, methods, models, runs, watching
 from .edits import Edit
 from .errors import MethodError, OutputError, ShowtellError, TextError
 from .inversion import tuned_file
@@ -88,7 +88,7 @@ def invert(
             if on_phase is not None:
                 on_phase(name, i, n)
 
-        watch = runs.Watch(callback=callback, progress=progress, cancel=cancel, on_phase=watched, tuned=tuned)
+        watch = watching.Watch(callback=callback, progress=progress, cancel=cancel, on_phase=watched, tuned=tuned)
         (found,) = runs.run(
             editor.pipe,
             [job],
@@ -139,7 +139,7 @@ def invert_many(
         [dataclasses.replace(one, instruction=told) for one, told in zip(requests, wanted, strict=True)], editor.pipe,
         fit=fit, words="optional", describes=True,
     )  # fmt: skip
-    watch = runs.Watch(progress=progress, cancel=cancel)
+    watch = watching.Watch(progress=progress, cancel=cancel)
     for part in jobs.same_size(found, most=batch_size):
         batch = [found[i] for i in part]
         edits = editor._run(batch, method=settled, origin=origin, sequential=sequential, watch=watch)
