@@ -106,6 +106,14 @@ class Inversion:
             )
         if (frame.frame, frame.fit) != (self.frame, self.fit):
             raise MethodError(f"{name}: was made with fit {self.fit!r}: use the same fit")
+        factor, (width, height) = models.latent_factor(pipe), frame.frame
+        latents = (pipe.vae.config.latent_channels, height // factor, width // factor)
+        words = (pipe.tokenizer.model_max_length, pipe.unet.config.cross_attention_dim)
+        found = self.data.trajectory.shape[2:], words if self.data.tuned is None else self.data.tuned.shape[2:]
+        if (latents, words) != (tuple(found[0]), tuple(found[1])):
+            raise FileFormatError(
+                f"{name}: is damaged (its latents or embeddings are of another shape than the model's)"
+            )
 
     def check_request(self, *, picture: Picture, told: str, source: str | None) -> None:
         """The part of :meth:`check` that needs no model."""
@@ -170,6 +178,8 @@ def followed(
                     "invert again"
                 )
             found[name] = value
+        if tuned and one.data.of is not None and found.get("guidance_scale") is None:
+            found["guidance_scale"] = one.settings.get("guidance_scale")  # at another one it would not reconstruct
     return found
 
 

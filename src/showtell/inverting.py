@@ -18,7 +18,7 @@ from .edits import Edit
 from .errors import MethodError, OutputError, ShowtellError, TextError
 from .inversion import tuned_file
 from .inversion.tuning import Tuned
-from .inversions import Inversion
+from .inversions import MADE_FOR, Inversion
 from .methods.reconstructions import DdimReconstruction, NullTextReconstruction, PromptTuningReconstruction
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ INVERSIONS: dict[str, Callable[..., Any]] = {
     "nti": NullTextReconstruction,
     "pti": PromptTuningReconstruction,
 }
+# What it does not take over from the card's settings of the method that it is made for.
+_OWN = {"ddim": {"guidance_scale"}, "nti": set(), "pti": {"start"}}
 #: Seconds between two savings of a checkpoint.
 _SAVE_EVERY = 5.0
 
@@ -165,7 +167,10 @@ def _settled(
     """The inversion with every hyper-parameter filled in, and where each came from."""
     value = resolved(method, target=target, source=source, start=start, given=given)
     models.require_kind(editor.pipe, value.kinds, method=f"invert {value.name}", model_id=editor.model_id)
-    card = editor.card.get("defaults", {}).get(f"invert-{value.name}", {})
+    # An inversion is made as the edit that goes out from it would make it.
+    own = {f.name for f in dataclasses.fields(value)} - _OWN[value.name]
+    tuned = editor.card.get("defaults", {}).get(MADE_FOR[value.name], {})
+    card = {name: setting for name, setting in tuned.items() if name in own}
     if fit not in fitting.FITS:
         raise MethodError(f"fit={fit!r} is not known: choose one of {', '.join(fitting.FITS)}")
     return methods.settle(value, given=given, card=card, kind=editor.kind)
