@@ -15,7 +15,7 @@ from showtell.errors import OutputError
 if TYPE_CHECKING:
     from showtell.tokens import LearnedToken
 
-EPILOG = 'Example: showtell token house.png before.png --word "<toy>" --init "house" -o toy.safetensors --steps 200'
+EPILOG = 'Example: showtell token house.png before.png --word "<toy>" --init "house" -o toy.safetensors --steps 30'
 
 
 def register(app: typer.Typer) -> None:
