@@ -14,14 +14,14 @@ from showtell.bench import inversion_tables as tables
 from showtell.errors import FileFormatError
 
 COUNTS = inversion_report.Counts(
-    table1=1, table2=1, table3=1, figure4=1, figure6=1, figure7=1, slow=0, precision=0, sheets=False
+    table1=1, table2=1, table3=1, figure4=1, figure6=1, figure7=1, starts=1, slow=0, precision=0, sheets=False
 )
 
 
 @pytest.fixture(scope="module", autouse=True)
 def small():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(inversion, "STEPS", 3)
+        patch.setattr(inversion, "STEPS", 2)
         patch.setattr(tables, "OMEGAS", (0.0, 7.5))
         patch.setattr(inversion_claims, "OMEGAS", (0.0, 7.5))
         patch.setattr("showtell.bench.inversion_text.OMEGAS", (0.0, 7.5))
@@ -31,14 +31,14 @@ def small():
         patch.setattr(systems, "THRESHOLDS", (0.3,))
         patch.setattr(systems, "ETAS", (0.9, 0.0))
         patch.setattr(systems, "BETAS", (0.1, 0.01))
-        patch.setattr(inversion_report, "STEPS", 3)
+        patch.setattr(inversion_report, "STEPS", 2)
         yield
 
 
 @pytest.fixture(scope="module")
 def editor():
     made = showtell.load("starter-base")
-    quick = {name: {"num_inference_steps": 3} for name in ("sdedit", "ddim-edit", "diffedit", "pti")}
+    quick = {name: {"num_inference_steps": 2} for name in ("sdedit", "ddim-edit", "diffedit", "pti")}
     made.card = {**made.card, "defaults": quick}
     return made
 
@@ -46,7 +46,7 @@ def editor():
 @pytest.fixture(scope="module")
 def measured(editor, tmp_path_factory):
     folder = tmp_path_factory.mktemp("work")
-    return folder, inversion_report.measure(editor, editor, folder, COUNTS, say=lambda line: None, sheets={})
+    return folder, inversion_report.measure(editor, editor, editor, folder, COUNTS, say=lambda line: None, sheets={})
 
 
 def test_every_part_is_measured_and_told(measured):
@@ -69,7 +69,7 @@ def test_every_part_is_measured_and_told(measured):
 def test_what_is_there_is_not_measured_again_and_another_model_is_refused(measured, editor):
     folder, figures = measured
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*-*.json")}
-    again = inversion_report.measure(editor, editor, folder, COUNTS, say=lambda line: None, sheets={})
+    again = inversion_report.measure(editor, editor, editor, folder, COUNTS, say=lambda line: None, sheets={})
     assert json.dumps(again) == json.dumps(figures)
     assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*-*.json")}
     with pytest.raises(FileFormatError, match="another model or card"):

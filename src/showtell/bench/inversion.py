@@ -79,10 +79,10 @@ def by_ddim() -> dict[str, Any]:
 
 
 class Bench:
-    """A measurement of edits in ``folder``."""
+    """A measurement of edits in ``folder``. Inversions are kept for a block of cases, with ``hold`` for good."""
 
-    def __init__(self, editor: Editor, folder: Path, *, say: Say = lambda line: None) -> None:
-        self.editor, self.folder, self.say = editor, folder, say
+    def __init__(self, editor: Editor, folder: Path, *, say: Say = lambda line: None, hold: bool = False) -> None:
+        self.editor, self.folder, self.say, self.hold = editor, folder, say, hold
         self.clip = measures.Clip.load("starter-clip")
         self.published = as_published(editor)
         self._inversions: dict[str, Any] = {}
@@ -106,7 +106,8 @@ class Bench:
                         f"{path}: was measured with other settings: remove it, or name another folder"
                     )
                 found[system.name] += block["cases"]
-            self._inversions.clear()
+            if not self.hold:
+                self._inversions.clear()
         return found
 
     def measured(self, system: System, cases: Sequence[WordedCase]) -> list[dict[str, Any]]:

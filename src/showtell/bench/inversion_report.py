@@ -30,39 +30,51 @@ class Counts:
     table1: int = 12
     table2: int = 16
     table3: int = 8
-    figure4: int = 48
-    figure6: int = 48
-    figure7: int = 24
-    slow: int = 12
+    figure4: int = 36
+    figure6: int = 36
+    figure7: int = 16
+    starts: int = 24
+    slow: int = 8
     precision: int = 4
     sheets: bool = True
 
 
-QUICK = Counts(table1=1, table2=1, table3=1, figure4=2, figure6=1, figure7=1, slow=0, precision=1, sheets=False)
+QUICK = Counts(
+    table1=1, table2=1, table3=1, figure4=2, figure6=1, figure7=1, starts=1, slow=0, precision=1, sheets=False
+)
 
 
 def measure(
-    editor: Editor, exact: Editor, folder: Path, counts: Counts, *, say: Say, sheets: dict[str, Image.Image]
+    editor: Editor,
+    tables: Editor,
+    exact: Editor,
+    folder: Path,
+    counts: Counts,
+    *,
+    say: Say,
+    sheets: dict[str, Image.Image],
 ) -> dict[str, Any]:
     """Run what is missing in ``folder`` and return every figure; the sheets of pictures go into ``sheets``.
 
-    ``exact``: the editor of the tables, in float32; ``editor`` makes everything else.
+    ``tables`` makes the tables, ``editor`` everything else; ``exact`` is in float32, and what the editor's precision moves is
+    told where it differs.
     """
     figures: dict[str, Any] = {
         "counts": dict(counts.__dict__),
         "machine": machine(),
         "model": editor.model_id,
         "dtype": str(editor.pipe.unet.dtype).removeprefix("torch."),
+        "tables_dtype": str(tables.pipe.unet.dtype).removeprefix("torch."),
         "steps": STEPS,
         "encoding_ratio": RATIO,
         "omega": OMEGA,
         "card": editor.card.get("defaults", {}),
     }
     if counts.table1 or counts.table2 or counts.table3:
-        figures |= inversion_tables.measure(exact, folder, counts, say=say)
-    if counts.table2 and counts.precision and exact is not editor:
+        figures |= inversion_tables.measure(tables, folder, counts, say=say)
+    if counts.precision and exact is not editor:
         figures["precision"] = inversion_tables.precision(exact, editor, folder, counts.precision, say=say)
-    if counts.figure4 or counts.figure6 or counts.figure7 or counts.slow or counts.sheets:
+    if any((counts.figure4, counts.figure6, counts.figure7, counts.starts, counts.slow, counts.sheets)):
         bench = Bench(editor, folder, say=say)
         figures |= _edits(bench, counts)
         if counts.sheets:
@@ -83,19 +95,21 @@ def _edits(bench: Bench, counts: Counts) -> dict[str, Any]:
 
     if counts.figure4:
         groups = systems.curves()
-        rest = [*systems.bounds(), *systems.others(), *systems.begun(), *systems.by_card()]
+        rests = {"bounds": systems.bounds(), "others": systems.others(), "by_card": systems.by_card()}
         # One run over all, so that systems with the same inversion share it.
-        found = told([*(row for group in groups.values() for row in group), *rest], "edits", counts.figure4)
+        every = [row for group in (*groups.values(), *rests.values()) for row in group]
+        found = told(every, "edits", counts.figure4)
         by_name = {row["system"]: row for row in found}
         figures["figure4"] = {name: [by_name[row.name] for row in group] for name, group in groups.items()}
-        for key, rows in (("bounds", systems.bounds()), ("others", systems.others()), ("starts", systems.begun()),
-                          ("by_card", systems.by_card())):  # fmt: skip
+        for key, rows in rests.items():
             figures[key] = [by_name[row.name] for row in rows]
         figures["paired"] = _paired(bench, groups, counts.figure4)
     if counts.figure6:
         groups = systems.ablation()
         found = {row["system"]: row for row in told([r for g in groups.values() for r in g], "edits", counts.figure6)}
         figures["figure6"] = {name: [found[row.name] for row in group] for name, group in groups.items()}
+    if counts.starts:
+        figures["starts"] = told(systems.begun(), "edits", counts.starts)
     if counts.slow:
         figures["slow"] = told([systems.pti(), *systems.slow()], "edits", counts.slow)
     if counts.figure7:

@@ -9,7 +9,6 @@ from typing import Any
 
 from showtell.bench.inversion import OMEGA, RATIO, STEPS, Bench, System, by_ddim, common, stage_one
 from showtell.bench.inversion_cases import real
-from showtell.errors import UsageError
 from showtell.metrics import frechet
 
 THRESHOLDS = (0.1, 0.2, 0.3, 0.5, 0.7)
@@ -166,11 +165,10 @@ def _frechet(entries: Sequence[dict[str, Any]], among: Real) -> dict[str, Any]:
 
     features = torch.tensor([e["features"] for e in entries])
     names = [e["kind"] for e in entries]
-    try:
-        value = frechet.class_distance(features, names, *among())
-    except UsageError:  # too few of a class
-        return {"frechet": None, "frechet_error": None}
     groups = {name: [i for i, one in enumerate(names) if one == name] for name in dict.fromkeys(names)}
+    if not groups or min(len(group) for group in groups.values()) < 2:  # too few of a class
+        return {"frechet": None, "frechet_error": None}
+    value = frechet.class_distance(features, names, *among())
     rng, again = Random("showtell-bench-inversion"), []
     for _ in range(_RESAMPLES):
         rows = [i for group in groups.values() for i in rng.choices(group, k=len(group))]

@@ -21,8 +21,8 @@ PERCEPTUAL = "perceptual distance to the input over starter-clip layers"
 def markdown(figures: dict[str, Any]) -> str:
     """The tables as text."""
     lines = [
-        f"<!-- made by `showtell bench inversion` on {figures['machine']}, no GPU, model {figures['model']}, tables in float32, "
-        f"the rest in {figures['dtype']} -->",
+        f"<!-- made by `showtell bench inversion` on {figures['machine']}, no GPU, model {figures['model']}, tables in "
+        f"{figures['tables_dtype']}, the rest in {figures['dtype']} -->",
         "",
         f"{figures['steps']} DDIM steps, encoding ratio {figures['encoding_ratio']:g}, ω = {figures['omega']:g}, "
         "inversion at ω = 0 unless told otherwise. ± is one standard error.",

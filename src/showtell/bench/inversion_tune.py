@@ -36,13 +36,17 @@ ROUNDS: dict[str, tuple[tuple[dict[str, Any], ...], ...]] = {
 }  # fmt: skip
 """One round after the other; each keeps the best of what was before it and its own changes."""
 
+_INVERTING = ("num_inference_steps", "encoding_ratio")
+_STAGE_ONE = ("inner_steps", "learning_rate")
+_TUNING = (*_INVERTING, *_STAGE_ONE, "guidance_scale")
+
 
 def tune(editor: Editor, folder: Path, *, count: int, say: Say) -> dict[str, Any]:
     """Each method's best settings over ``count`` training cases (the earlier one of equals), and every setting tried.
 
     What is measured is kept in ``folder`` at once, so that an interrupted search goes on.
     """
-    bench = Bench(editor, folder, say=lambda line: None)
+    bench = Bench(editor, folder, hold=True)
     rows: list[dict[str, Any]] = []
     best: dict[str, dict[str, Any]] = {}
     for method, base in BASE.items():
@@ -63,13 +67,21 @@ def _worth(found: dict[str, Any]) -> float:
     return found["success"] + 0.5 * found["inside"] + 0.5 * found["outside"]
 
 
+def _part(settings: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if key in names}
+
+
 def _told(settings: dict[str, Any]) -> str:
     return " ".join(f"{key} {value}" for key, value in settings.items())
 
 
 def _measured(bench: Bench, method: str, settings: dict[str, Any], count: int) -> dict[str, Any]:
     name = "-".join([method, *(f"{key}={value}" for key, value in settings.items())])
-    system = System(name=name, method=method, settings=settings, source=method == "diffedit")
+    inverts = None if method == "sdedit" else {"method": "ddim", **_part(settings, _INVERTING)}
+    if method == "pti":
+        inverts = {"method": "pti", "start": "target", **_part(settings, _TUNING)}
+    rest = {key: value for key, value in settings.items() if inverts is None or key not in {*_INVERTING, *_STAGE_ONE}}
+    system = System(name=name, method=method, settings=rest, source=method == "diffedit", inverts=inverts)
     entries = bench.run([system], "training", count)[name]
     shares = {key: round(sum(e[key] for e in entries) / count, 4) for key in ("success", "inside", "outside")}
     return {**shares, "edit_error": sorted(e["edit_error"] for e in entries)[count // 2]}

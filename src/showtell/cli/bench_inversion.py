@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -28,10 +28,14 @@ def inversion(
     table1: Annotated[int, typer.Option("--table1", min=0, help="Pictures of Table 1; 0 leaves it out.")] = 12,
     table2: Annotated[int, typer.Option("--table2", min=0, help="Pictures of Table 2.")] = 16,
     table3: Annotated[int, typer.Option("--table3", min=0, help="Pictures of Table 3.")] = 8,
-    figure4: Annotated[int, typer.Option("--figure4", min=0, help="Cases of Figure 4, the trade-off curves.")] = 48,
-    figure6: Annotated[int, typer.Option("--figure6", min=0, help="Cases of Figure 6, eta and beta.")] = 48,
-    figure7: Annotated[int, typer.Option("--figure7", min=0, help="Cases of Figure 7, several things.")] = 24,
-    slow: Annotated[int, typer.Option("--slow", min=0, help="Cases of null-text inversion's edits.")] = 12,
+    figure4: Annotated[int, typer.Option("--figure4", min=0, help="Cases of Figure 4, the trade-off curves.")] = 36,
+    figure6: Annotated[int, typer.Option("--figure6", min=0, help="Cases of Figure 6, eta and beta.")] = 36,
+    figure7: Annotated[int, typer.Option("--figure7", min=0, help="Cases of Figure 7, several things.")] = 16,
+    starts: Annotated[int, typer.Option("--starts", min=0, help="Cases of what the tuning starts from.")] = 24,
+    slow: Annotated[int, typer.Option("--slow", min=0, help="Cases of null-text inversion's edits.")] = 8,
+    precision: Annotated[
+        int, typer.Option("--precision", min=0, help="Pictures in both precisions, where --dtype is not float32.")
+    ] = 4,
     sheets: Annotated[bool, typer.Option("--sheets/--no-sheets", help="The figures as sheets of pictures.")] = True,
     tune: Annotated[
         int, typer.Option("--tune", min=0, help="Only choose the starter's settings, on so many training cases.")
@@ -39,13 +43,17 @@ def inversion(
     quick: Annotated[bool, typer.Option("--quick", help="A few cases of each part: minutes instead of hours.")] = False,
     device: options.Device = "auto",
     dtype: options.Dtype = None,
+    tables_dtype: Annotated[
+        Literal["float32", "bfloat16"], typer.Option("--tables-dtype", help="Number format of Tables 1 to 3.")
+    ] = "float32",
     as_json: options.Json = False,
     force: options.Force = False,
 ) -> None:
     """Reconstruct held-out scenes and edit them by describing the result, and measure against the truth.
 
     Tables 1 to 3 and Figures 3 to 7 of Prompt Tuning Inversion on its terms, for DDIM, Null-Text Inversion, DiffEdit, DDIM-Edit
-    and PTI. The tables are made in float32; ``--dtype`` is that of the figures, and what it moves in Table 2 is told. Whatever
+    and PTI. The tables are made in float32 unless ``--tables-dtype`` says otherwise; ``--dtype`` is that of the rest, and what
+    it moves in Table 2 is told. Whatever
     is measured is kept in OUT/work at once, so the same command goes on where an interrupted one stopped. The cases are
     those of the held-out seeds from 71000 on, so that the same command gives the same figures.
     """
@@ -67,17 +75,18 @@ def inversion(
         console.finish(found, text, as_json=as_json)
         return
     counts = report.Counts(
-        table1=table1, table2=table2, table3=table3, figure4=figure4, figure6=figure6, figure7=figure7, slow=slow,
-        sheets=sheets,
+        table1=table1, table2=table2, table3=table3, figure4=figure4, figure6=figure6, figure7=figure7,
+        starts=starts, slow=slow, precision=precision, sheets=sheets,
     )  # fmt: skip
     counts = report.QUICK if quick else counts
-    exact = (
-        editor
-        if str(editor.pipe.unet.dtype) == "torch.float32"
-        else showtell.load(model, device=device, dtype="float32")
-    )
+    loaded = {str(editor.pipe.unet.dtype).removeprefix("torch."): editor}
+    for name in (tables_dtype, "float32"):
+        if name not in loaded:
+            loaded[name] = showtell.load(model, device=device, dtype=name)
     drawn: dict[str, Image.Image] = {}
-    figures = report.measure(editor, exact, out / "work", counts, say=say, sheets=drawn)
+    figures = report.measure(
+        editor, loaded[tables_dtype], loaded["float32"], out / "work", counts, say=say, sheets=drawn
+    )
     text = report.markdown(figures)
     contents = {"figures.json": outputs.json_bytes(console.plain(figures)), "tables.md": text.encode()}
     contents |= {name: outputs.png(chart) for name, chart in {**report.charts(figures), **drawn}.items()}
