@@ -85,9 +85,9 @@ def to_bytes(inversion: Inversion) -> bytes:
         tensors["alpha"] = _to_tensor(inversion.picture.alpha)
     header = Header(
         kind=_KIND, format=FORMAT, method=inversion.method, settings=inversion.settings, target=inversion.target,
-        source=inversion.source, model=inversion.model, input=record_of(inversion.picture), fit=inversion.fit,
-        negative_prompt=inversion.negative_prompt, frame=inversion.frame, psnr=inversion.psnr if math.isfinite(inversion.psnr) else None, of=data.of,
-        seed=inversion.seed, versions=versions(),
+        source=inversion.source, negative_prompt=inversion.negative_prompt, model=inversion.model,
+        input=record_of(inversion.picture), fit=inversion.fit, frame=inversion.frame, of=data.of, seed=inversion.seed,
+        psnr=inversion.psnr if math.isfinite(inversion.psnr) else None, versions=versions(),
     )  # fmt: skip
     return encode(tensors, metadata={_KEY: json.dumps(dataclasses.asdict(header), ensure_ascii=False)})
 

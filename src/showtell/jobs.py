@@ -87,8 +87,9 @@ def requests(
 ) -> list[Request]:
     """One request a picture. A list of pictures takes a list of instructions of the same length, whose items may
     be lists, or one learned instruction for all; seed, generator, mask and negative prompt may be lists of that length too.
-    One seed serves all; without one, each picture gets its own at random. ``learned``: see :func:`wording.named`. An inversion stands for its picture, or beside it. Raises
-    ``UsageError`` for lists of another length."""
+    One seed serves all; without one, each picture gets its own at random. ``learned``: see :func:`wording.named`. An
+    inversion stands for its picture, or beside it. Raises ``UsageError`` for lists of another length.
+    """
     if generator is not None and seed is not None:
         raise MethodError("give seed or generator, not both")
     looks = wording.named(learned)

@@ -24,7 +24,7 @@ def parse(text: str, shape: type[T], *, name: str, what: str, newest: int, kind:
     except (ValueError, RecursionError) as error:
         raise FileFormatError(f"{name}: {what} is damaged ({error})") from error
     if kind is not None and (not isinstance(data, dict) or data.get("kind") != kind):
-        raise FileFormatError(f"{name}: is not a {kind}")
+        raise FileFormatError(f"{name}: is not {'an' if kind[:1] in 'aeiou' else 'a'} {kind}")
     version = data.get("format") if isinstance(data, dict) else None
     if type(version) is not int or version < 1:
         raise FileFormatError(f"{name}: {what} is damaged (it has no format number)")

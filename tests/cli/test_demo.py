@@ -17,9 +17,10 @@ import showtell
 @pytest.fixture
 def few(monkeypatch):
     """One case of a kind, and a few steps of learning, so that the demo is quick."""
-    from showtell.cli import gallery, shown
+    from showtell.cli import described, gallery, shown
 
     monkeypatch.setattr(gallery, "EACH", 1)
+    monkeypatch.setattr(described, "SETTINGS", {"num_inference_steps": 3})
     for settings in ("SETTINGS", "DRAWN_SETTINGS"):
         monkeypatch.setattr(shown, settings, {"steps": 2, "check_timesteps": 2, "clip_weight": 0})
 
@@ -38,6 +39,10 @@ def test_the_demo_measures_and_draws(cli, few):
         made = showtell.recipe.read(Path("shown") / case["file"])
         assert made.method.name == "foi" and len(made.instructions) == len(case["keywords"]) > 1
         assert Image.open(Path("shown") / case["file"].replace(".png", ".overlay.png")).width >= 440
+    (case,) = figures["described"]["cases"]
+    made = showtell.recipe.read(Path("shown") / case["file"])
+    assert (made.method.name, made.model.id, made.source) == ("pti", "starter-base", case["source"])
+    assert made.instructions == tuple(case["words"]) and "right" in case["ddim-edit"]
     assert Image.open("shown/sheet.png").width > 1000
 
     replayed = cli("replay", "shown/01-recolour.png", "-o", "again.png")

@@ -41,17 +41,18 @@ def demo(
 
     Two held-out scenes for each kind of edit, two with two instructions at once, a drawing made with another program,
     and a photograph. Then scenes with several instructions, each kept in its place (method foi), beside plain
-    InstructPix2Pix. Then two edits learned from one pair each: a style, on three new scenes and with words added, and
-    a drawing in ink, on two other drawings. Writes sheet.png, figures.json, the learned files, and every input and
-    edit; the edits carry their recipes.
+    InstructPix2Pix; and one of which only is said what it is to show (method pti), beside plain DDIM inversion. Then two
+    edits learned from one pair each: a style, on three new scenes and with words added, and a drawing in ink, on two other
+    drawings. Writes sheet.png, figures.json, the learned files, and every input and edit; the edits carry their recipes.
     """
-    from showtell.cli import focused, gallery, sheet, shown
+    from showtell.cli import described, focused, gallery, sheet, shown
 
     began = time.monotonic()
     exhibits = gallery.exhibits(seed, out)
     several = focused.exhibits(seed, out)
+    targets = described.exhibits(seed, out)
     lessons = shown.lessons(seed, out)
-    names = [name for item in (*exhibits, *lessons) for name in item.files]
+    names = [name for item in (*exhibits, *targets, *lessons) for name in item.files]
     names += [name for exhibit in several for name in focused.files(exhibit)]
     outputs.check_folder(out, ["sheet.png", "figures.json", *names], force=force)
 
@@ -61,15 +62,20 @@ def demo(
     edits = _edit(editor, exhibits, seed, as_json=as_json)
     with console.progress("editing in regions", as_json=as_json) as tick:
         kept = focused.edit(editor, several, seed=seed, tick=tick)
+    base = showtell.load("starter-base", device=device, dtype=dtype)
+    with console.progress("describing the result", as_json=as_json) as tick:
+        made = described.edit(base, targets, seed=seed, tick=tick)
     taught = _teach(editor, lessons, out, seed, as_json=as_json)
     figures = gallery.figures(exhibits, edits)
     figures["focused"] = focused.figures(kept)
+    figures["described"] = described.figures(made)
     figures["shown"] = shown.figures(taught)
-    parts = [focused.page(kept, figures["focused"]), shown.page(taught, figures["shown"])]
+    parts = [focused.page(kept, figures["focused"]), described.page(made, figures["described"])]
+    parts.append(shown.page(taught, figures["shown"]))
     page = sheet.stack([gallery.page(exhibits, edits, figures), *parts])
     figures["seconds"] = round(time.monotonic() - began, 1)
     contents = {name: data for item in taught for name, data in shown.contents(item).items()}
-    contents |= {name: data for item in kept for name, data in item.contents.items()}
+    contents |= {name: data for item in (*kept, *made) for name, data in item.contents.items()}
     _write(out, exhibits, edits, contents, figures, page, force=force)
     text = "\n".join([_table(figures), "", _summary(figures), f"wrote {out / 'sheet.png'}"])
     console.finish({"written": str(out), **figures}, text, as_json=as_json)
@@ -126,6 +132,7 @@ def _table(figures: dict[str, Any]) -> str:
         for case in (
             *figures["cases"],
             *figures["focused"]["cases"],
+            *figures["described"]["cases"],
             *(case for lesson in figures["shown"]["lessons"] for case in lesson["cases"]),
         )
     ]
@@ -137,11 +144,12 @@ def _cells(case: dict[str, Any]) -> list[str]:
 
 
 def _summary(figures: dict[str, Any]) -> str:
-    shown, kept = figures["shown"], figures["focused"]
+    shown, kept, made = figures["shown"], figures["focused"], figures["described"]
     right = [
         f"{figures['single_right']} of {figures['single']} single edits",
         f"{figures['double_right']} of {figures['double']} double ones",
         f"{kept['right']} of {kept['count']} of several in regions",
+        f"{made['right']} of {made['count']} described",
         f"{shown['right']} of {shown['count']} learned ones",
     ]
     return (

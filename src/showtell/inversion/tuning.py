@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import sampling
 from ..ddim import Ddim
-from ..errors import ShowtellError
+from ..errors import UsageError
 from ..guidance import ClassifierFree
 from .inverted import Inverted
 
@@ -47,7 +47,7 @@ class Task:
     enough: Callable[[int], float] = lambda i: -1.0
 
 
-class NotFinite(ShowtellError):
+class NotFinite(UsageError):
     """A loss or gradient that is no number. ``tuned`` holds what was good before it."""
 
     def __init__(self, message: str, tuned: Tuned) -> None:
