@@ -10,29 +10,32 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from . import inverting as inverting
     from . import methods as methods
     from . import recipe as recipe
     from . import scenes as scenes
     from .editor import Editor as Editor
     from .editor import load as load
     from .edits import Edit as Edit
+    from .inversions import Inversion as Inversion
     from .learned import LearnedInstruction as LearnedInstruction
     from .loading import export as export
     from .replaying import replay as replay
     from .tokens import LearnedToken as LearnedToken
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 
 _LAZY = {
     "Edit": "edits",
     "Editor": "editor",
+    "Inversion": "inversions",
     "LearnedInstruction": "learned",
     "LearnedToken": "tokens",
     "export": "loading",
     "load": "editor",
     "replay": "replaying",
 }
-_MODULES = ("errors", "methods", "models", "recipe", "scenes")
+_MODULES = ("errors", "inverting", "methods", "models", "recipe", "scenes")
 
 __all__ = ["__version__", *_LAZY, *_MODULES]
 
