@@ -113,7 +113,7 @@ def _fourth(curves: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
     if all(row["frechet"] is not None for rows in curves.values() for row in rows):
         beaten, compared, told = 0, 0, []
         for name, rows in curves.items():
-            if name == "PTI":
+            if name.startswith("PTI"):
                 continue
             above = [above_curve(row["perceptual"], row["frechet"], curves["PTI"]) for row in rows]
             known = [one for one in above if one is not None]
@@ -131,7 +131,7 @@ def _fourth(curves: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
     found.append(
         _claim(
             "Figure 4 against the truth: PTI has the most right edits, each method at its best threshold",
-            best["PTI"] >= max(best.values()),
+            best["PTI"] >= max(value for name, value in best.items() if not name.startswith("PTI")),
             text,
         )
     )

@@ -48,11 +48,16 @@ def pti(
     beta: float = 0.1,
     start: str = "target",
     marked: bool = True,
+    inverted: bool = False,
 ) -> System:
-    """PTI within what the changed word looks at; without a threshold, everywhere."""
+    """PTI within what the changed word looks at; without a threshold, everywhere. Outside it keeps the run that stage 1 tuned,
+    or with ``inverted`` the inverted latents, as DDIM-Edit and DiffEdit do.
+    """
     settings: dict[str, Any] = {"guidance_scale": OMEGA, "eta": eta}
     settings |= {"blend": "none"} if threshold is None else {"blend": "attention", "blend_threshold": threshold}
     name = f"pti-{'none' if threshold is None else f'{threshold:g}'}-eta-{eta:g}-beta-{beta:g}-{start}"
+    if inverted:
+        settings, name = settings | {"outside": "inverted"}, f"{name}-inverted"
     return System(
         name=name if marked else f"{name}-automatic", method="pti", settings=settings, marked=marked,
         inverts=stage_one(learning_rate=beta, start=start),
@@ -67,6 +72,7 @@ def curves() -> dict[str, list[System]]:
         "DiffEdit, source": [diffedit(threshold, source=True) for threshold in THRESHOLDS],
         "DDIM-Edit": [ddim_edit(threshold) for threshold in THRESHOLDS],
         "PTI": [pti(threshold) for threshold in THRESHOLDS],
+        "PTI, inverted": [pti(threshold, inverted=True) for threshold in THRESHOLDS],
     }
 
 

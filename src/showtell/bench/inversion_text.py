@@ -133,7 +133,8 @@ def _figure4(figures: dict[str, Any]) -> list[str]:
     named += [(f"{row['system'].removesuffix('-card')}, settings of the card", row) for row in figures["by_card"]]
     told = (
         f"Perceptual: {PERCEPTUAL}. Fréchet: {FRECHET}, over the cases that replace a thing, by its new kind. Right: against the "
-        "truth. The changed noun is in [brackets] for every method. The paper's values: " + NONE + "."
+        "truth. The changed noun is in [brackets] for every method. PTI keeps the run of stage 1 outside its mask; "
+        "PTI, inverted, the inverted latents, as DDIM-Edit and DiffEdit do. The paper's values: " + NONE + "."
     )
     pairs = [["PTI at 0.3 less", "right", "right inside", "kept outside", "perceptual"]]
     for name, gaps in figures["paired"].items():
