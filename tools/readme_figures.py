@@ -15,9 +15,21 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 README, SHOWING, FOCUS = ROOT / "README.md", ROOT / "docs" / "showing.md", ROOT / "docs" / "focus.md"
+DESCRIBING = ROOT / "docs" / "describing.md"
 RESULTS = ROOT / "docs" / "results"
 VISII = RESULTS / "visii" / "figures.json"
 FOI, FOI_SINGLE = RESULTS / "foi" / "figures.json", RESULTS / "foi-single" / "figures.json"
+INVERSION, INVERSION_SPEED = RESULTS / "inversion" / "figures.json", ROOT / "benchmarks" / "inversion_speed.json"
+INVERSION_PLOTS = {
+    "inversion-iterations.png": "Reconstruction over the iterations a step (Table 3)",
+    "inversion-tradeoff.png": "Fidelity against editability (Figure 4)",
+    "inversion-truth.png": "Right edits over the distance to the input",
+    "inversion-eta.png": "η and β (Figure 6)",
+    "inversion-omega.png": "DDIM there and back, by the guidance of the way back (Figure 3)",
+    "inversion-compared.png": "The methods on held-out scenes that were not chosen (Figure 5)",
+    "inversion-eta-pictures.png": "PTI over η (Figure 6)",
+    "inversion-several.png": "Several things of one kind (Figure 7)",
+}
 FOI_PLOTS = {
     "foi-success.png": "All instructions right, by their number",
     "foi-iou.png": "Success over the quality of the mask",
@@ -119,8 +131,36 @@ def focus() -> str:
     return "\n".join(parts).rstrip()
 
 
-BLOCKS = ((README, "figures", block), (SHOWING, "visii results", showing), (FOCUS, "foi results", focus))
+def describing() -> str:
+    """The tables and plots of `showtell bench inversion`, and what PTI costs beside NTI."""
+    from showtell.bench.inversion_report import markdown
+
+    plots = [f"![{text}](results/inversion/{name})\n" for name, text in INVERSION_PLOTS.items()
+             if (INVERSION.parent / name).exists()]  # fmt: skip
+    parts = [markdown(json.loads(INVERSION.read_text())).strip(), "", *plots]
+    if INVERSION_SPEED.exists():
+        parts += ["### What the tuning costs", "", *_speed(json.loads(INVERSION_SPEED.read_text()))]
+    return "\n".join(parts).rstrip()
+
+
+def _speed(found: dict[str, Any]) -> list[str]:
+    rows = [("", "forwards", "backwards", "tuning, s", "with the reconstruction, s"), ("---",) * 5]
+    for row in found["rows"]:
+        shown = [f"{row[k]['median']:.1f} ({row[k]['least']:.1f} to {row[k]['most']:.1f})" for k in ("tuning", "whole")]
+        rows.append((row["method"], str(row["forwards"]), str(row["backwards"]), *shown))
+    return [
+        *(f"| {' | '.join(row)} |" for row in rows),
+        "",
+        f"NTI takes **{found['tuning']['ratio']:.1f}** times as long to tune, {found['whole']['ratio']:.1f} times with the",
+        f"reconstruction: medians of {found['repeats']} alternating runs of `benchmarks/inversion_speed.py`",
+        f"({found['machine']}); the counts are of the network on one picture.",
+    ]
+
+
+BLOCKS = [(README, "figures", block), (SHOWING, "visii results", showing), (FOCUS, "foi results", focus)]
 """Files, the marks in them, and what makes the text between."""
+if INVERSION.exists():
+    BLOCKS.append((DESCRIBING, "inversion results", describing))
 
 
 def fresh(path: Path, mark: str, make: Callable[[], str]) -> str:
