@@ -113,14 +113,14 @@ def edit(
     as_json: options.Json = False,
     force: options.Force = False,
 ) -> None:
-    """Edit a picture by words, by a learned instruction, or by both.
+    """Edit a picture by words, by a learned instruction, by both, or by describing the result.
 
     A learned file is called by its name in the words, as in "<look> a squirrel"; alone, it is the instruction. Method foi
-    keeps each quoted instruction in its own place, found by its keyword: "make the [circle] red" "add a [star]". Method
-    pti and its kin are not told what to change, but what the result shows: "a red house at night". Options that are left out
-    take the model card's tuned values, else the paper's. The result has the input's size; a PNG carries its recipe, from
-    which `showtell replay` makes it again. With --compare, OUT shows the methods side by side, and each result is beside
-    it: OUT.ip2p.png and so on.
+    keeps each quoted instruction in its own place, found by its keyword: a word that you put in brackets, else one that is
+    chosen. Method pti and its kin are not told what to change, but what the result shows: "a red house at night". Options
+    that are left out take the model card's tuned values, else the paper's. The result has the input's size; a PNG carries
+    its recipe, from which `showtell replay` makes it again. With --compare, OUT shows the methods side by side, and each
+    result is beside it: OUT.ip2p.png and so on.
     """
     from showtell.cli import compare as comparison
 
