@@ -58,7 +58,7 @@ class System:
 
     @property
     def plain(self) -> dict[str, Any]:
-        """Everything that a kept result depends on."""
+        """As it is kept."""
         return json.loads(json.dumps({key: value for key, value in self.__dict__.items() if key != "name"}))
 
 
@@ -98,10 +98,10 @@ class Bench:
                 path = self.folder / "edits" / kind / system.name / f"{first}-{size}.json"
                 if not path.exists():
                     cases = CASES[kind](first + size)[first:] if cases is None else cases
-                    kept.write(path, {"settings": system.plain, "cases": self.measured(system, cases)})
+                    kept.write(path, {"settings": self._settings(system), "cases": self.measured(system, cases)})
                     self.say(f"{kind}, {system.name}: {first + size} of {count}")
                 block = json.loads(path.read_text())
-                if block["settings"] != system.plain:
+                if block["settings"] != self._settings(system):
                     raise FileFormatError(
                         f"{path}: was measured with other settings: remove it, or name another folder"
                     )
@@ -109,6 +109,11 @@ class Bench:
             if not self.hold:
                 self._inversions.clear()
         return found
+
+    def _settings(self, system: System) -> dict[str, Any]:
+        """Everything that a kept result depends on, beside what the folder's claim says."""
+        card = self.editor.card.get("defaults", {}).get(system.method, {}) if system.card else {}
+        return system.plain | ({"defaults": json.loads(json.dumps(card))} if system.card else {})
 
     def measured(self, system: System, cases: Sequence[WordedCase]) -> list[dict[str, Any]]:
         """Edit the cases and measure each against its truth."""
@@ -166,7 +171,6 @@ def claim(editor: Editor) -> dict[str, Any]:
     """What kept results come from."""
     return {
         "weights": models.weights_hash(editor.pipe),
-        "defaults": editor.card.get("defaults", {}),
         "dtype": str(models.dtype_of(editor.pipe.unet)),
         "steps": STEPS,
         "version": __version__,

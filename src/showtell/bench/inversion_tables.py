@@ -104,7 +104,7 @@ class Reconstructions:
         self.editor, self.say = as_published(editor), say
         dtype = str(models.dtype_of(editor.pipe.unet)).removeprefix("torch.")
         self.folder = folder / f"tables-{dtype}"
-        kept.claim(self.folder, {**claim(editor), "defaults": {}})
+        kept.claim(self.folder, claim(editor))
 
     def run(self, rows: Sequence[Row], count: int) -> dict[str, list[float]]:
         """The PSNR of each of the first ``count`` pictures, by row; measured where missing."""
