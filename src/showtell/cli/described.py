@@ -45,7 +45,7 @@ def exhibits(seed: int, folder: Path) -> list[Exhibit]:
 
     They have at most two things: what a picture of more shows, the small base model seldom keeps apart.
     """
-    sampled = (scenes.sample(seed + FIRST + i, actions=["recolour"]) for i in itertools.count())
+    sampled = (scenes.sample(seed + FIRST + i, actions=["recolour"]) for i in itertools.count(1))
     simple = (case for case in sampled if len(case.plan.before.things) <= 2)
     found = []
     for number, case in enumerate(itertools.islice(simple, CASES), start=1):
@@ -90,7 +90,9 @@ def figures(items: Sequence[Described]) -> dict[str, Any]:
 def page(items: Sequence[Described], told: dict[str, Any]) -> Image.Image:
     """A part of the contact sheet: both methods, and where the words look that matter."""
     cards = [_card(item, case) for item, case in zip(items, told["cases"], strict=True)]
-    subtitle = "said is what the picture shows, and what it is to show; pti keeps what the words that matter do not look at"
+    subtitle = (
+        "said is what the picture shows, and what it is to show; pti keeps what the words that matter do not look at"
+    )
     return sheet.draw("... by describing the result", cards, subtitle=subtitle, columns=2)
 
 
