@@ -8,6 +8,7 @@ latents that it has and the t that it *goes to*, as ``DDIMInverseScheduler`` and
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from .errors import MethodError
@@ -67,6 +68,10 @@ class Ddim:
             prediction_type=config.prediction_type,
         )
 
+    @cached_property
+    def _places(self) -> dict[int, int]:
+        return {int(t): i for i, t in enumerate(self.timesteps)}
+
     def __len__(self) -> int:
         return len(self.timesteps)
 
@@ -94,7 +99,7 @@ class Ddim:
         return ddim(x, to_epsilon(output, x, at, self.prediction_type), at, to)
 
     def _index(self, t: Any) -> int:
-        return next(i for i, known in enumerate(self.timesteps) if int(known) == int(t))
+        return self._places[int(t)]
 
 
 def kept_steps(count: int, encoding_ratio: float) -> int:

@@ -10,8 +10,9 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from . import fitting, inversions, jobs, loading, methods, models, runs, watching
-from .errors import Cancelled, MethodError, ShowtellError, ShowtellWarning
+from . import fitting, inversions, jobs, loading, methods, models, runs, schedulers, watching
+from .errors import Cancelled, MethodError, ShowtellError, ShowtellWarning, TextError
+from .inversion.tuning import NotFinite
 
 if TYPE_CHECKING:
     from .edits import Edit
@@ -89,7 +90,7 @@ class Editor:
         the same length, whose items may be lists, or one learned instruction; it returns a list whose items are
         ``Edit``, or the ``ShowtellError`` of a picture that could not be edited: failure is local. ``seed``,
         ``generator``, ``mask`` and ``negative_prompt`` may be lists too. A batch equals the single edits with the same
-        seeds (within 1e-4 on latents).
+        seeds (within 1e-4 on latents; methods that tune by Adam magnify rounding, the more the more they iterate).
 
         ``method``: a name, or a value of ``showtell.methods``. Hyper-parameters left at None take the model
         card's value, else the paper's. ``scheduler``: a name, or a diffusers scheduler, class or configuration;
@@ -183,29 +184,54 @@ class Editor:
         value = methods.resolve("ip2p" if method is None else method)
         models.require_kind(self.pipe, value.kinds, method=value.name, model_id=self.model_id)
         card = self.card.get("defaults", {}).get(value.name, {})
-        own_scheduler = self.pipe.scheduler is not self._stored_scheduler
-        given = inversions.followed(held, given, value, [f.name for f in dataclasses.fields(value)])
-        settled, origin = methods.settle(value, given=given, card=card, kind=self.kind)
-        if origin.get("scheduler") in ("card", "paper") and own_scheduler:
-            settled, _ = methods.settle(settled, given={"scheduler": self.pipe.scheduler}, card={})
-            origin["scheduler"] = "pipeline"
-        return settled, origin
+        taken = inversions.followed(held, given, value)
+        settled, origin = methods.settle(value, given={**given, **taken}, card=card, kind=self.kind)
+        settled = self._scheduled(settled, origin)
+        if any(held):
+            fresh = schedulers.fresh_scheduler(settled.scheduler, self.pipe.scheduler.config)
+            own = inversions.scheduled(held, schedulers.recorded(fresh), given=origin["scheduler"] == "given")
+            settled = dataclasses.replace(settled, scheduler=own or settled.scheduler)
+            taken = {**taken, "scheduler": own}
+        return settled, {**origin, **{name: "inversion" for name in taken if given.get(name) is None}}
+
+    def _scheduled(self, settled: Any, origin: dict[str, str]) -> Any:
+        """A method with the pipeline's own scheduler, where the user put that there and the method can take it."""
+        mine, inverts = self.pipe.scheduler, hasattr(settled, "encoding_ratio")
+        if origin.get("scheduler") not in ("card", "paper") or mine is self._stored_scheduler:
+            return settled
+        if inverts and "DDIM" not in type(mine).__name__:  # "ddim" of the pipeline's configuration it stays
+            return settled
+        origin["scheduler"] = "pipeline"
+        return dataclasses.replace(settled, scheduler=mine)
 
     def _run(
         self, batch: list[jobs.Job], *, method: Any, origin: dict[str, str], sequential: bool, watch: watching.Watch
     ) -> list[Any]:
         """Edit pictures that share a frame's size, in one batch; lack of memory is the failure of all of them."""
+        told: dict[str, Any] = {
+            "model_id": self.model_id, "method": method, "origin": origin, "sequential": sequential, "watch": watch
+        }  # fmt: skip
+        before = [job.generator.get_state() for job in batch]
         try:
-            return runs.run(
-                self.pipe,
-                batch,
-                model_id=self.model_id,
-                method=method,
-                origin=origin,
-                sequential=sequential,
-                watch=watch,
-            )
-        except (MethodError, Cancelled):
+            return runs.run(self.pipe, batch, **told)
+        except Cancelled:
             raise
         except ShowtellError as error:
-            return [error] * len(batch)
+            found: list[Any] = [error]
+            if len(batch) > 1 and isinstance(error, (MethodError, TextError, NotFinite)):
+                for job, state in zip(batch, before, strict=True):
+                    job.generator.set_state(state)
+                found = [self._alone(job, told) for job in batch]
+            # What is wrong with every one of them is wrong with the call.
+            if isinstance(error, MethodError) and len({str(each) for each in found}) == 1:
+                raise
+            return found if len(found) == len(batch) else found * len(batch)
+
+    def _alone(self, job: jobs.Job, told: dict[str, Any]) -> Any:
+        """One picture of a batch that failed."""
+        try:
+            return runs.run(self.pipe, [job], **told)[0]
+        except Cancelled:
+            raise
+        except ShowtellError as error:
+            return error

@@ -49,6 +49,7 @@ class Header:
     psnr: float | None
     of: str | None
     negative_prompt: str = ""
+    scheduler: dict[str, Any] = field(default_factory=dict)
     seed: int | None = None
     versions: dict[str, str] = field(default_factory=dict)
 
@@ -69,6 +70,7 @@ def save(inversion: Inversion, path: str | os.PathLike[str], *, force: bool = Fa
 
 def to_bytes(inversion: Inversion) -> bytes:
     """The file's content."""
+    import torch
     from safetensors.torch import save as encode
 
     data = inversion.data
@@ -81,12 +83,15 @@ def to_bytes(inversion: Inversion) -> bytes:
         if value is not None
     }  # fmt: skip
     tensors["picture"], tensors["image"] = _to_tensor(inversion.picture.rgb), _to_tensor(inversion.image.convert("RGB"))
+    if inversion.picture.icc_profile is not None:
+        tensors["icc_profile"] = torch.frombuffer(bytearray(inversion.picture.icc_profile), dtype=torch.uint8)
     if inversion.picture.alpha is not None:
         tensors["alpha"] = _to_tensor(inversion.picture.alpha)
     header = Header(
         kind=_KIND, format=FORMAT, method=inversion.method, settings=inversion.settings, target=inversion.target,
         source=inversion.source, negative_prompt=inversion.negative_prompt, model=inversion.model,
         input=record_of(inversion.picture), fit=inversion.fit, frame=inversion.frame, of=data.of, seed=inversion.seed,
+        scheduler=inversion.scheduler,
         psnr=inversion.psnr if math.isfinite(inversion.psnr) else None, versions=versions(),
     )  # fmt: skip
     return encode(tensors, metadata={_KEY: json.dumps(dataclasses.asdict(header), ensure_ascii=False)})
@@ -107,15 +112,19 @@ def load(path: str | os.PathLike[str]) -> Inversion:
     picture = Picture(
         rgb=_picture(path, tensors, "picture", "RGB"),
         alpha=_picture(path, tensors, "alpha", "L") if "alpha" in tensors else None,
+        icc_profile=_profile(path, tensors),
         path=header.input.path,
         sha256=header.input.sha256,
     )
+    if picture.alpha is not None and picture.alpha.size != picture.rgb.size:
+        raise FileFormatError(f"{path}: is damaged (alpha is of another size than its picture)")
     if picture.pixels_sha256 != header.input.pixels_sha256:
         raise FileFormatError(f"{path}: is damaged (its picture is not the one that it names)")
     return Inversion(
         image=_picture(path, tensors, "image", "RGB"), psnr=math.inf if header.psnr is None else header.psnr,
         method=header.method, settings=header.settings, target=header.target, source=header.source, model=header.model,
         picture=picture, fit=header.fit, frame=header.frame, data=data, seed=header.seed, path=str(path),
+        scheduler=header.scheduler,
         negative_prompt=header.negative_prompt,
     )  # fmt: skip
 
@@ -162,9 +171,23 @@ def _tensor(path: Path, tensors: dict[str, torch.Tensor], name: str) -> torch.Te
     if name not in tensors:
         raise FileFormatError(f"{path}: is damaged ({name} is missing)")
     tensor = tensors[name]
-    if tensor.dtype != torch.float32 or not torch.isfinite(tensor).all() or tensor.abs().max() > _LARGEST:
+    if (
+        tensor.dtype != torch.float32
+        or not tensor.numel()
+        or not torch.isfinite(tensor).all()
+        or tensor.abs().max() > _LARGEST
+    ):
         raise FileFormatError(f"{path}: is damaged ({name} holds numbers that no inversion leaves)")
     return tensor
+
+
+def _profile(path: Path, tensors: dict[str, torch.Tensor]) -> bytes | None:
+    tensor = tensors.get("icc_profile")
+    if tensor is None:
+        return None
+    if str(tensor.dtype) != "torch.uint8" or tensor.ndim != 1 or len(tensor) > _MAX_HEADER:
+        raise FileFormatError(f"{path}: is damaged (icc_profile is no colour profile)")
+    return tensor.numpy().tobytes()
 
 
 def _picture(path: Path, tensors: dict[str, torch.Tensor], name: str, mode: str) -> Image.Image:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -37,7 +38,8 @@ class Inversion:
 
     ``method`` is ``ddim``, ``nti`` or ``pti``; ``settings`` its hyper-parameters. ``target`` is the prompt whose embedding the
     tuning started from, which it then belongs to; None where it serves any target. ``source`` is what the picture was said to
-    show, ``negative_prompt`` what it should not. ``model`` and ``picture`` are those that it was made with, ``data`` what was
+    show, ``negative_prompt`` what it should not; ``scheduler`` is the
+    configuration of its DDIM scheduler. ``model`` and ``picture`` are those that it was made with, ``data`` what was
     found of this one picture.
     """
 
@@ -52,6 +54,7 @@ class Inversion:
     fit: str
     frame: tuple[int, int]
     data: Inverted
+    scheduler: dict[str, Any] = field(default_factory=dict)
     negative_prompt: str = ""
     seed: int | None = None
     notes: list[str] = field(default_factory=list)
@@ -75,7 +78,8 @@ class Inversion:
         """As recipes name it, with what it takes to make it again."""
         return InversionRecord(
             sha256=self.sha256, path=None if self.path is None else readable(self.path), method=self.method,
-            settings=self.settings, target=self.target, source=self.source, negative_prompt=self.negative_prompt,
+            settings=self.settings, scheduler=self.scheduler, target=self.target, source=self.source,
+            negative_prompt=self.negative_prompt,
         )  # fmt: skip
 
     def save(self, path: str | os.PathLike[str], *, force: bool = False) -> Path:
@@ -92,12 +96,22 @@ class Inversion:
         return load(path)
 
     def check(
-        self, pipe: Any, weights: Callable[[], str], *, picture: Picture, frame: Frame, told: str, source: Any
+        self,
+        pipe: Any,
+        weights: Callable[[], str],
+        *,
+        picture: Picture,
+        frame: Frame,
+        told: str,
+        source: Any,
+        negative: str | None = None,
     ) -> None:
         """Raise unless an edit of ``picture`` to ``told`` may go out from it: ``ModelError`` for another model, ``ImageError``
         for another picture, ``MethodError`` for another frame, ``TextError`` for words that it does not belong to.
         """
-        self.check_request(picture=picture, told=told, source=None if source is None else source.text)
+        self.check_request(
+            picture=picture, told=told, source=None if source is None else source.text, negative=negative
+        )
         name = self.path or "the inversion"
         if not models.offloaded(pipe) and self.model.weights != weights():
             raise ModelError(
@@ -115,7 +129,7 @@ class Inversion:
                 f"{name}: is damaged (its latents or embeddings are of another shape than the model's)"
             )
 
-    def check_request(self, *, picture: Picture, told: str, source: str | None) -> None:
+    def check_request(self, *, picture: Picture, told: str, source: str | None, negative: str | None = None) -> None:
         """The part of :meth:`check` that needs no model."""
         name = self.path or "the inversion"
         if picture.pixels_sha256 != self.picture.pixels_sha256:
@@ -127,6 +141,11 @@ class Inversion:
             raise TextError(
                 f"{name}: its tuning started from the target {self.target!r} and belongs to it: invert the picture again for "
                 f"{told!r}, or without a target, which then serves any"
+            )
+        if self.data.of is not None and negative not in (None, self.negative_prompt):
+            raise TextError(
+                f"{name}: was tuned beside the negative prompt {self.negative_prompt!r}: leave negative_prompt out, or "
+                "invert again"
             )
         if source is not None and self.method == "nti" and _plain(source) != _plain(self.source or ""):
             raise TextError(
@@ -140,47 +159,73 @@ def _plain(text: str) -> str:
 
 
 def of(images: Any, inversion: Any) -> list[Inversion | None]:
-    """The inversions of a request, read where they are files: one for each picture, None where there is none."""
+    """The inversions of a request, read where they are files: one for each picture, None where there is none.
+
+    Raises ``MethodError`` for another number of them, or for two of one picture.
+    """
     several = isinstance(images, (list, tuple))
     pictures = list(images) if several else [images]
     beside = (
-        list(inversion) if isinstance(inversion, (list, tuple)) else [inversion] * (1 if not several else len(pictures))
+        list(inversion) if isinstance(inversion, (list, tuple)) else [inversion] * (1 if inversion else len(pictures))
     )
+    if len(beside) != len(pictures):
+        raise MethodError(f"inversion has {len(beside)} items for {len(pictures)} pictures: give one for each")
     found: list[Inversion | None] = []
-    for picture, one in zip(pictures, beside, strict=False):
+    for picture, one in zip(pictures, beside, strict=True):
+        if isinstance(picture, Inversion) and one is not None:
+            raise MethodError("the picture is an inversion already: leave inversion out")
         if one is not None and not isinstance(one, Inversion):
             one = Inversion.load(one)
         found.append(picture if isinstance(picture, Inversion) else one)
     return found
 
 
-def followed(
-    held: Sequence[Inversion | None], given: Mapping[str, Any], method: Any, fields: Sequence[str]
-) -> dict[str, Any]:
-    """``given`` hyper-parameters with those that an edit takes over from its inversions.
+def followed(held: Sequence[Inversion | None], given: Mapping[str, Any], method: Any) -> dict[str, Any]:
+    """The hyper-parameters that an edit takes over from its inversions, where neither ``given`` nor the ``method``'s own
+    values say anything.
 
-    Raises ``MethodError`` where one was given otherwise, or where the inversions differ among each other.
+    Raises ``MethodError`` where they say otherwise, where the inversions differ among each other, and for a method that does
+    not go out from an inversion.
     """
-    found = dict(given)
+    fields = [f.name for f in dataclasses.fields(method)]
     kept = [one for one in held if one is not None]
     if kept and len(kept) != len(held):
         raise MethodError("some of the pictures have an inversion and others do not: edit them in two calls")
+    if kept and "encoding_ratio" not in fields:
+        raise MethodError(f"method {method.name!r} does not go out from an inversion: give it the picture itself")
+    found: dict[str, Any] = {}
     for one in kept:
         tuned = TUNED if MADE_FOR[one.method] == method.name else ()
         for name in (*SHARED, *tuned):
             value = one.settings.get(name)
             if name not in fields or value is None:
                 continue
-            if found.get(name) not in (None, value):
-                asked = f"{name}={shown(found[name])}" if given.get(name) is not None else "another inversion"
+            asked = given.get(name) if given.get(name) is not None else getattr(method, name)
+            if (asked if asked is not None else found.get(name)) not in (None, value):
+                other = f"{name}={shown(asked)}" if asked is not None else "another inversion"
                 raise MethodError(
-                    f"{one.path or 'the inversion'}: was made with {name}={shown(value)}, not as {asked} says: leave it out, or "
-                    "invert again"
+                    f"{one.path or 'the inversion'}: was made with {name}={shown(value)}, not as {other} says: leave it out, "
+                    "or invert again"
                 )
             found[name] = value
-        if tuned and one.data.of is not None and found.get("guidance_scale") is None:
+        if tuned and one.data.of is not None and given.get("guidance_scale") is None and method.guidance_scale is None:
             found["guidance_scale"] = one.settings.get("guidance_scale")  # at another one it would not reconstruct
     return found
+
+
+def scheduled(held: Sequence[Inversion | None], scheduler: dict[str, Any], *, given: bool) -> dict[str, Any] | None:
+    """The scheduler of the inversions, where they say; ``scheduler`` is what the edit would have, as recipes record it.
+
+    Raises ``MethodError`` where that one was ``given`` and is another, or where the inversions differ among each other.
+    """
+    kept = [one for one in held if one is not None and one.scheduler]
+    for one in kept:
+        other = scheduler if given else kept[0].scheduler
+        if other != one.scheduler:
+            raise MethodError(
+                f"{one.path or 'the inversion'}: was made with another scheduler: leave scheduler out, or invert again"
+            )
+    return kept[0].scheduler if kept else None
 
 
 def default_method(held: Sequence[Inversion | None]) -> str | None:

@@ -30,8 +30,10 @@ INVERSIONS: dict[str, Callable[..., Any]] = {
     "nti": NullTextReconstruction,
     "pti": PromptTuningReconstruction,
 }
-# What it does not take over from the card's settings of the method that it is made for.
-_OWN = {"ddim": {"guidance_scale"}, "nti": set(), "pti": {"start"}}
+# What is not taken over from the card's settings of the method that it is made for.
+_NOT_FROM_CARD = {"ddim": {"guidance_scale"}, "nti": set(), "pti": {"start"}}
+# A tuning that broke may go on with a smaller rate.
+_CHANGEABLE = ("inner_steps", "learning_rate")
 #: Seconds between two savings of a checkpoint.
 _SAVE_EVERY = 5.0
 
@@ -78,11 +80,16 @@ def invert(
         source=source,
     )  # fmt: skip
     job = jobs.prepare(
-        dataclasses.replace(request, instruction=target), editor.pipe, lambda: models.weights_hash(editor.pipe), fit=fit,
+        dataclasses.replace(request, instruction=target, inversion=None), editor.pipe,
+        lambda: models.weights_hash(editor.pipe), fit=fit,
         words="optional", describes=True,
     )  # fmt: skip
     what = _what(editor, job, settled, target)
     tuned = _progress(checkpoint, what, resume=resume, device=models.device_of(editor.pipe))
+    how = {name: getattr(settled, name) for name in _CHANGEABLE if hasattr(settled, name)}
+    if tuned.embeds and tuned.how != how:
+        job.notes.append(f"its first {len(tuned.embeds)} steps were tuned with {tuned.how}")
+    tuned.how = how
     with _kept(checkpoint, tuned, what) as keep:
 
         def watched(name: str, i: int, n: int) -> None:
@@ -102,7 +109,9 @@ def invert(
         )
     if isinstance(found, ShowtellError):
         raise found
-    return _packed(found, job, settled, target=target if getattr(settled, "start", None) == "target" else None)
+    return _packed(
+        editor.pipe, found, job, settled, target=target if getattr(settled, "start", None) == "target" else None
+    )
 
 
 def invert_many(
@@ -124,7 +133,8 @@ def invert_many(
     """Invert a list of pictures in batches: an ``Inversion`` of each, or the ``ShowtellError`` of one that has none.
 
     ``targets`` and ``source``, where given, have one prompt for each picture. Everything else is as for :func:`invert`, whose
-    results these equal (within 1e-4 on latents). Raises ``MethodError``, ``TextError``, ``ModelError``, ``Cancelled``.
+    results these equal: without tuning within 1e-4 on latents; tuned, only as far as Adam lets them, whose steps have the size
+    of its rate however small a gradient is. Raises ``MethodError``, ``TextError``, ``ModelError``, ``Cancelled``.
     """
     for name, told in (("targets", targets), ("source", source)):
         if told is not None and (isinstance(told, str) or len(told) != len(images)):
@@ -138,7 +148,8 @@ def invert_many(
         source=None if source is None else list(source),
     )  # fmt: skip
     found: list[Any] = jobs.prepare_all(
-        [dataclasses.replace(one, instruction=told) for one, told in zip(requests, wanted, strict=True)], editor.pipe,
+        [dataclasses.replace(one, instruction=told, inversion=None) for one, told in zip(requests, wanted, strict=True)],
+        editor.pipe,
         fit=fit, words="optional", describes=True,
     )  # fmt: skip
     watch = watching.Watch(progress=progress, cancel=cancel)
@@ -147,7 +158,7 @@ def invert_many(
         edits = editor._run(batch, method=settled, origin=origin, sequential=sequential, watch=watch)
         for i, job, edit in zip(part, batch, edits, strict=True):
             own = wanted[i] if getattr(settled, "start", None) == "target" else None
-            found[i] = edit if isinstance(edit, ShowtellError) else _packed(edit, job, settled, target=own)
+            found[i] = edit if isinstance(edit, ShowtellError) else _packed(editor.pipe, edit, job, settled, target=own)
     return found
 
 
@@ -168,12 +179,13 @@ def _settled(
     value = resolved(method, target=target, source=source, start=start, given=given)
     models.require_kind(editor.pipe, value.kinds, method=f"invert {value.name}", model_id=editor.model_id)
     # An inversion is made as the edit that goes out from it would make it.
-    own = {f.name for f in dataclasses.fields(value)} - _OWN[value.name]
+    own = {f.name for f in dataclasses.fields(value)} - _NOT_FROM_CARD[value.name]
     tuned = editor.card.get("defaults", {}).get(MADE_FOR[value.name], {})
     card = {name: setting for name, setting in tuned.items() if name in own}
     if fit not in fitting.FITS:
         raise MethodError(f"fit={fit!r} is not known: choose one of {', '.join(fitting.FITS)}")
-    return methods.settle(value, given=given, card=card, kind=editor.kind)
+    settled, origin = methods.settle(value, given=given, card=card, kind=editor.kind)
+    return editor._scheduled(settled, origin), origin
 
 
 def resolved(method: str, *, target: Any, source: Any, start: Any, given: dict[str, Any]) -> Any:
@@ -194,31 +206,32 @@ def resolved(method: str, *, target: Any, source: Any, start: Any, given: dict[s
     return INVERSIONS[method](start=start)
 
 
-def _packed(edit: Edit, job: jobs.Job, settled: Any, *, target: str | None) -> Inversion:
+def _packed(pipe: Any, edit: Edit, job: jobs.Job, settled: Any, *, target: str | None) -> Inversion:
     assert edit.inverted is not None
     settings = {f.name: getattr(settled, f.name) for f in dataclasses.fields(settled) if f.name != "scheduler"}
     return Inversion(
-        image=edit.image, psnr=_psnr(edit, job), method=settled.name, settings=settings, target=target,
+        image=edit.image, psnr=_psnr(pipe, edit, job), method=settled.name, settings=settings, target=target,
         source=None if job.source is None else job.source.text, model=edit.recipe.model, picture=job.picture,
-        negative_prompt=job.negative.text,
+        negative_prompt=job.negative.text, scheduler=edit.recipe.scheduler,
         fit=job.frame.fit, frame=job.frame.frame, data=edit.inverted, seed=edit.seed, notes=edit.notes,
     )  # fmt: skip
 
 
-def _psnr(edit: Edit, job: jobs.Job) -> float:
+def _psnr(pipe: Any, edit: Edit, job: jobs.Job) -> float:
     """Of the reconstruction and the picture as the model saw it, dB."""
-    first, second = (
-        fitting.to_pixels([fitting.into_frame(picture.convert("RGB"), job.frame)]) / 2
-        for picture in (edit.image, job.picture.rgb)
-    )
-    error = float((first - second).square().mean())
+    assert edit.latents is not None
+    made = models.decode(pipe, edit.latents[None].to(models.device_of(pipe))).clamp(-1, 1).cpu()
+    seen = fitting.to_pixels([fitting.into_frame(job.picture.rgb, job.frame)])
+    error = float(((made - seen) / 2).square().mean())
     return -10 * math.log10(error) if error > 0 else math.inf
 
 
 def _what(editor: Editor, job: jobs.Job, settled: Any, target: str | None) -> str:
     """What must be the same for a tuning to go on."""
     told = {
-        "settings": {f.name: str(getattr(settled, f.name)) for f in dataclasses.fields(settled)},
+        "settings": {
+            f.name: str(getattr(settled, f.name)) for f in dataclasses.fields(settled) if f.name not in _CHANGEABLE
+        },
         "method": settled.name,
         "target": target,
         "source": None if job.source is None else job.source.text,

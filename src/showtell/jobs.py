@@ -227,7 +227,10 @@ def prepare(
     segments = wording.segments(pipe, whole, looks, weights, notes)
     if request.negative_prompt is not None and not isinstance(request.negative_prompt, str):
         raise TextError(f"the negative prompt must be text, not {type(request.negative_prompt).__name__}")
-    negative = wording.fitted(pipe, request.negative_prompt or "", "the negative prompt", notes)
+    refused = request.negative_prompt
+    if refused is None and request.inversion is not None:
+        refused = request.inversion.negative_prompt
+    negative = wording.fitted(pipe, refused or "", "the negative prompt", notes)
     mask = record = None
     if request.mask is not None:
         opened = images.open_picture(images.mask_like(request.mask))
@@ -248,7 +251,9 @@ def prepare(
             f"{wide}x{high} for it; fit pad keeps its proportions"
         )
     if request.inversion is not None:
-        request.inversion.check(pipe, weights, picture=picture, frame=frame, told=whole.text, source=source)
+        request.inversion.check(
+            pipe, weights, picture=picture, frame=frame, told=whole.text, source=source, negative=negative.text
+        )
     recorded = wording.recorded(whole, pipe, frame, notes) if noise == "recorded" else None
     used = dict.fromkeys(name for text in told for name in instruction.names_in(text) if name in looks)
     seed = _seed_of(request.generator, notes) if request.seed is None else request.seed
@@ -271,6 +276,8 @@ def _source(request: Request, pipe: Any, describes: bool, notes: list[str]) -> t
         told = held.source
     if told is None:
         return None, None
+    if not isinstance(told, str) or not told.strip():
+        raise TextError("source is empty: say what the picture shows, or leave it out")
     parsed = instruction.parse(told)
     return parsed, wording.fitted(pipe, parsed.text, "the source prompt", notes)
 

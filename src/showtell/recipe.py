@@ -92,6 +92,7 @@ class InversionRecord:
     path: str | None = None
     method: str
     settings: dict[str, Any]
+    scheduler: dict[str, Any] = field(default_factory=dict)
     target: str | None = None
     source: str | None = None
     negative_prompt: str = ""

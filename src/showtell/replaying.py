@@ -113,7 +113,7 @@ def _inverted(
     try:
         found = editor.invert(
             picture, told.target, method=told.method, source=told.source, negative_prompt=told.negative_prompt or None,
-            fit=made.fit, sequential=made.sequential, scheduler=made.scheduler, **told.settings,
+            fit=made.fit, sequential=made.sequential, scheduler=told.scheduler or made.scheduler, **told.settings,
             **{name: watching[name] for name in ("on_phase", "progress", "cancel") if name in watching},
         )  # fmt: skip
     except (MethodError, TextError) as error:

@@ -47,7 +47,7 @@ def run(
 
     fresh = schedulers.fresh_scheduler(method.scheduler, pipe.scheduler.config)
     config = schedulers.recorded(fresh)
-    with _failures():
+    with _failures(), _released(pipe):
         steps, plan = _planned(pipe, batch, method, fresh, sequential=sequential, watch=watch)
         denoise = sampling.GuidedDenoiser(
             network=plan.network or networks.network(pipe),
@@ -58,19 +58,16 @@ def run(
             attend=plan.attend,
             text_mask=plan.text_mask,
         )
-        try:
-            with plan.attention, watch.run(len(plan.schedule)) as observe:
-                rows = sampling.sample(
-                    denoise, plan.start, plan.schedule, plan.step or steps.step, blend=plan.blend, observe=observe
-                )
-            latents = plan.latents(rows)
-            whole = _finite(latents)
-            pixels = plan.picture(models.decode(pipe, torch.where(whole[:, None, None, None], latents, 0)))
-            whole = whole & _finite(pixels)
-            pixels = torch.where(whole[:, None, None, None], pixels, -1)
-            flags = models.flagged(pipe, pixels)
-        finally:
-            models.release(pipe)
+        with plan.attention, watch.run(len(plan.schedule)) as observe:
+            rows = sampling.sample(
+                denoise, plan.start, plan.schedule, plan.step or steps.step, blend=plan.blend, observe=observe
+            )
+        latents = plan.latents(rows)
+        whole = _finite(latents)
+        pixels = plan.picture(models.decode(pipe, torch.where(whole[:, None, None, None], latents, 0)))
+        whole = whole & _finite(pixels)
+        pixels = torch.where(whole[:, None, None, None], pixels, -1)
+        flags = models.flagged(pipe, pixels)
     record = {"method": _method_record(method, origin), "scheduler": config, "sequential": sequential}
     machine = {"threads": torch.get_num_threads(), "batch": len(batch), "versions": recipe.versions()}
     shared = {**record, **machine, "model": _model_record(pipe, model_id)}
@@ -86,6 +83,15 @@ def run(
             if isinstance(edit, Edit):
                 edit.inverted = plan.inverted.rows([b]).to("cpu")
     return edits
+
+
+@contextlib.contextmanager
+def _released(pipe: Any) -> Iterator[None]:
+    """Offloaded networks go back where they rest, whatever happens."""
+    try:
+        yield
+    finally:
+        models.release(pipe)
 
 
 def check(pipe: Any, batch: list[jobs.Job], *, method: Any) -> None:
@@ -228,7 +234,8 @@ def _masks(job: jobs.Job, found: Any, *, apart: bool) -> list[np.ndarray]:
         framed = small.resize(job.frame.frame, Image.Resampling.NEAREST)
         nothing = Image.new("L", job.frame.size)
         whole = fitting.out_of_frame(framed, job.frame, nothing, resample=Image.Resampling.NEAREST)
-        masks.append(np.asarray(whole) > 127)
+        found_here = np.asarray(whole) > 127
+        masks.append(found_here if apart or job.mask is None else found_here & job.mask)
     return masks
 
 

@@ -231,3 +231,125 @@ def test_methods_share_an_inversion_as_far_as_they_can(base, picture, method):
     assert "inverting" not in phases and ("tuning" in phases) == (method == "pti")
     direct = base.edit(picture(), "a blue [star]", method=method, seed=0, **few, **STEPS)
     assert torch.allclose(reused.latents, direct.latents, atol=1e-4)
+
+
+def test_an_edit_keeps_its_own_guidance_and_takes_the_tunings_where_it_has_none(base, picture, tmp_path):
+    back = base.invert(picture(), method="pti", guidance_scale=3.0, **STEPS)
+    assert base.edit(back, "a blue star").recipe.method.parameters["guidance_scale"] == 3.0
+    edit = base.edit(back, "a blue star", guidance_scale=2.0)
+    assert edit.recipe.method.parameters["guidance_scale"] == 2.0
+    assert edit.recipe.method.origin["num_inference_steps"] == "inversion"
+    value = showtell.methods.PromptTuningInversion(guidance_scale=2.0)
+    assert torch.equal(base.edit(back, "a blue star", method=value).latents, edit.latents)
+    with pytest.raises(MethodError, match="was made with num_inference_steps=5, not as num_inference_steps=3 says"):
+        base.edit(back, "a blue star", method=showtell.methods.PromptTuningInversion(num_inference_steps=3))
+
+
+def test_a_pipeline_that_samples_otherwise_still_inverts_by_ddim(picture):
+    import diffusers
+
+    pipe = tiny.pipeline("base")
+    pipe.scheduler = diffusers.PNDMScheduler.from_config(pipe.scheduler.config, skip_prk_steps=True)
+    editor = showtell.Editor(pipe)
+    back = editor.invert(picture(), method="pti", **STEPS)
+    edit = editor.edit(back, "a blue star", method="pti")
+    assert edit.recipe.scheduler["_class_name"] == "DDIMScheduler"
+    direct = editor.edit(picture(), "a blue star", method="ddim-edit", **STEPS)
+    assert direct.recipe.scheduler["_class_name"] == "DDIMScheduler"
+    assert (
+        editor.edit(picture(), "a blue star", method="sdedit", seed=0, **STEPS).recipe.scheduler["_class_name"]
+        == "PNDMScheduler"
+    )
+
+
+def test_an_inversion_knows_its_schedule(base, picture, tmp_path):
+    config = tiny.scheduler(prediction_type="v_prediction", timestep_spacing="trailing")
+    back = base.invert(picture(), method="pti", scheduler=config, **STEPS)
+    again = Inversion.load(back.save(tmp_path / "back.safetensors"))
+    for one in (back, again):
+        still = base.edit(one, "a blue star", eta=0.0, blend="none")
+        assert torch.allclose(still.latents, back.data.reconstruction[-1, 0], atol=1e-4)
+    with pytest.raises(MethodError, match="was made with another scheduler"):
+        base.edit(back, "a blue star", scheduler="ddim")
+
+
+def test_an_inversion_keeps_its_negative_prompt(base, picture):
+    back = base.invert(picture(), method="pti", negative_prompt="a green house", **STEPS)
+    still = base.edit(back, "a blue star", eta=0.0, blend="none")
+    assert torch.allclose(still.latents, back.data.reconstruction[-1, 0], atol=1e-4)
+    assert still.recipe.negative_prompt == "a green house"
+    with pytest.raises(TextError, match="was tuned beside the negative prompt 'a green house'"):
+        base.edit(back, "a blue star", negative_prompt="a tree")
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_tuning_works_whatever_the_callers_mode(base, picture, mode):
+    plain = base.edit(picture(), "a blue star", method="pti", **STEPS)
+    with mode():
+        edit = base.edit(picture(), "a blue star", method="pti", **STEPS)
+    assert torch.equal(edit.latents, plain.latents)
+    assert all(p.requires_grad for p in base.pipe.unet.parameters())
+
+
+def test_inverting_an_inversion_begins_anew(base, picture):
+    back = base.invert(picture(), method="pti", **STEPS)
+    other = base.invert(back, method="pti", inner_steps=2, **STEPS)
+    assert not torch.equal(other.data.tuned, back.data.tuned)
+    assert torch.equal(other.data.tuned, base.invert(picture(), method="pti", inner_steps=2, **STEPS).data.tuned)
+
+
+def test_what_is_wrong_with_one_picture_is_local(base, picture):
+    found = base.edit(
+        [picture(), picture(seed=2)], ["a red star", "a blue star"], method="pti", reweight={"red": 2}, **STEPS
+    )
+    assert isinstance(found[0], showtell.Edit) and isinstance(found[1], TextError)
+    found = base.edit([picture(), picture(seed=2)], ["a star", "!!!"], method="pti", **STEPS)
+    assert isinstance(found[0], showtell.Edit) and "has no word" in str(found[1])
+    with pytest.raises(MethodError, match="guidance_scale=0 hears no words"):
+        base.edit([picture(), picture(seed=2)], ["a star", "a tree"], method="pti", guidance_scale=0, **STEPS)
+
+
+def test_a_tuning_that_broke_goes_on_with_a_smaller_rate(base, picture, tmp_path):
+    kept, told = tmp_path / "kept.safetensors", {"method": "pti", "inner_steps": 2, **STEPS}
+    done = []
+    with pytest.raises(Cancelled):
+        base.invert(
+            picture(),
+            checkpoint=kept,
+            cancel=lambda: len(done) > 1,
+            on_phase=lambda n, i, k: done.append(i) if n == "tuning" else None,
+            learning_rate=0.2,
+            **told,
+        )
+    again = base.invert(picture(), checkpoint=kept, resume=True, learning_rate=0.05, **told)
+    assert any("first 2 steps were tuned with" in note and "0.2" in note for note in again.notes)
+
+
+def test_a_file_that_was_interrupted_between_two_parts_of_a_step_is_whole(base, tmp_path):
+    one = task(base.pipe, "cond", iterations=1)
+    progress = tuning.Tuned(trajectory=one.trajectory)
+
+    def stop(i, x):
+        if i == 1:
+            progress.embeds.append(progress.embeds[-1])
+            progress.losses.append(progress.losses[-1])
+            raise Cancelled("between")
+
+    with pytest.raises(Cancelled):
+        tuning.tune(one, progress=progress, observe=stop)
+    tuned_file.save(progress, tmp_path / "t.safetensors", what="this")
+    again = tuned_file.load(tmp_path / "t.safetensors", what="this", device="cpu")
+    assert len(again.embeds) == 2
+    whole = tuning.tune(one)
+    assert torch.equal(tuning.tune(one, progress=again).tuned, whole.tuned)
+    assert torch.equal(tuning.tune(one, progress=progress).tuned, whole.tuned)
+
+
+def test_words_may_be_weighed_by_any_number(base, picture, tmp_path):
+    import numpy as np
+
+    edit = base.edit(
+        picture(), "a red star", method="pti", reweight={"red": np.float32(2), "star": np.int64(1)}, **STEPS
+    )
+    assert edit.save(tmp_path / "a.png").exists()
+    assert edit.recipe.method.parameters["reweight"] == {"red": 2.0, "star": 1}

@@ -111,7 +111,7 @@ def check_held(
     for value in methods.values():
         if getattr(value, "describes", False):
             own = {name: given for name, given in settings.items() if comparing.takes(value, name)}
-            inversions.followed([held], own, value, [field.name for field in dataclasses.fields(value)])
+            inversions.followed([held], own, value)
 
 
 def strip_of(

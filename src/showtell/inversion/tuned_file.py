@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import torch
 
 _KEY = "showtell-tuning"
+_MAX_BYTES = 2**31
 
 
 def save(tuned: Tuned, path: Path, *, what: str) -> None:
@@ -22,15 +23,16 @@ def save(tuned: Tuned, path: Path, *, what: str) -> None:
     from safetensors.torch import save as encode
 
     assert tuned.trajectory is not None
-    steps = len(tuned.embeds)
+    # Whatever stopped it may have stopped it between two of them.
+    steps = min(len(tuned.embeds), len(tuned.losses), len(tuned.latents) - 1)
     tensors: dict[str, torch.Tensor] = {"trajectory": tuned.trajectory}
-    if steps:
+    if steps > 0:
         tensors |= {
-            "embeds": torch.stack(tuned.embeds),
-            "losses": torch.stack(tuned.losses),
+            "embeds": torch.stack(tuned.embeds[:steps]),
+            "losses": torch.stack(tuned.losses[:steps]),
             "latents": torch.stack(tuned.latents[: steps + 1]),
         }
-    header = json.dumps({"what": what, "steps": steps})
+    header = json.dumps({"what": what, "steps": max(steps, 0), "how": tuned.how})
     data = encode({k: v.float().cpu().contiguous() for k, v in tensors.items()}, metadata={_KEY: header})
     files.write_atomic(path, data, force=True)
 
@@ -40,11 +42,15 @@ def load(path: Path, *, what: str, device: Any) -> Tuned:
     from safetensors import SafetensorError, safe_open
 
     try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise ValueError("it is too large")
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})[_KEY])
             t = {key: file.get_tensor(key).to(device) for key in file.keys()}  # noqa: SIM118 - not a dict
         own, steps = header["what"], int(header["steps"])
-        found = Tuned(trajectory=t["trajectory"])
+        if not all(bool(value.isfinite().all()) for value in t.values()):
+            raise ValueError("its numbers are not finite")
+        found = Tuned(trajectory=t["trajectory"], how=dict(header["how"]))
         if steps:
             found.embeds, found.losses, found.latents = (list(t[name]) for name in ("embeds", "losses", "latents"))
             if (len(found.embeds), len(found.latents)) != (steps, steps + 1):

@@ -15,6 +15,7 @@ from .. import sampling
 from ..ddim import Ddim
 from ..errors import UsageError
 from ..guidance import ClassifierFree
+from . import gradients
 from .inverted import Inverted
 
 if TYPE_CHECKING:
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
 
     from ..networks import Network
     from ..types import PromptEmbeds
-
-# In float16 the gradient of a mean over a whole latent would underflow on its way back.
-_SCALE = 2.0**12
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,13 +56,15 @@ class NotFinite(UsageError):
 @dataclass(kw_only=True, eq=False)
 class Tuned:
     """How far a tuning has come: the ``trajectory`` that it follows, of each step done its ``embeds`` (B, 77, d) and ``losses``
-    (B,), and the ``latents`` of the run, the start's first.
+    (B,), the ``latents`` of the run, the start's first;
+    ``how`` it was told to tune.
     """
 
     trajectory: torch.Tensor | None = None
     embeds: list[torch.Tensor] = field(default_factory=list)
     losses: list[torch.Tensor] = field(default_factory=list)
     latents: list[torch.Tensor] = field(default_factory=list)
+    how: dict[str, Any] = field(default_factory=dict)
 
     def found(self, task: Task) -> Inverted:
         """The whole, once every step is done."""
@@ -90,7 +90,8 @@ def tune(
     progress = Tuned() if progress is None else progress
     if not progress.latents:
         progress.latents.append(task.trajectory[-1])
-    first = len(progress.embeds)
+    first = len(progress.latents) - 1
+    del progress.embeds[first:], progress.losses[first:]  # what was stopped between tuning a step and taking it
     tuner = _Tuner(task, progress, first)
 
     def noted(i: int, x: Any) -> None:
@@ -139,11 +140,11 @@ class _Tuner:
         for _ in range(self.task.iterations):
             losses = self._losses(x, t, step, self._guided(x, t, embeds, constant))
             # Each picture's own mean, summed: the pictures of a batch do not feel each other.
-            (gradient,) = torch.autograd.grad(losses.sum() * _SCALE, embeds)
+            gradient = gradients.of(losses.sum(), embeds)
             if not torch.isfinite(gradient).all() or not torch.isfinite(losses).all():
                 raise self._not_finite(step, t)
             before = embeds.detach().clone()
-            embeds.grad = gradient / _SCALE
+            embeds.grad = gradient
             optimiser.step()
             with torch.no_grad():
                 embeds.copy_(torch.where(open_[:, None, None], embeds, before))

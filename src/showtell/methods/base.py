@@ -188,7 +188,9 @@ def settle(
 
 
 def _plain(value: Any) -> Any:
-    """A NumPy scalar as Python's own number, so that recipes can hold it."""
+    """A NumPy scalar as Python's own number, also inside a mapping, so that recipes can hold it."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(number) for name, number in value.items()}
     if isinstance(value, (bool, int, float)) or not isinstance(value, numbers.Real):
         return value
     return operator.index(value) if isinstance(value, numbers.Integral) else float(value)

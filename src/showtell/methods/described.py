@@ -11,7 +11,7 @@ from ..conditioning import PromptConditioning
 from ..ddim import Ddim
 from ..errors import MethodError
 from ..guidance import ClassifierFree
-from ..inversion import ddim_inversion, tuning
+from ..inversion import ddim_inversion, gradients, tuning
 from ..inversion.inverted import Inverted
 from ..inversion.tuning import Task, Tuned
 from .base import Context
@@ -86,24 +86,26 @@ def tuned(
     """The embeddings that keep a run guided with ``guidance_scale`` on the trajectory: known already, or tuned now."""
     if context.inverted is not None and context.inverted.of == of:
         return context.inverted
-    task = Task(
-        network=networks.network(context.pipe),
-        pair=pair,
-        trajectory=trajectory,
-        of=of,
-        start=start,
-        constant=constant,
-        guidance_scale=guidance_scale,
-        iterations=inner_steps,
-        rate=rate,
-        enough=enough,
-    )
-    with context.phase("tuning", len(pair)) as observe:
+    with gradients.kept(context.pipe.unet), context.phase("tuning", len(pair)) as observe:
+        task = Task(
+            network=networks.network(context.pipe),
+            pair=pair,
+            # copies, since tensors that were made in inference mode take part in no gradient
+            trajectory=trajectory.clone(),
+            of=of,
+            start=start.clone(),
+            constant=constant.clone(),
+            guidance_scale=guidance_scale,
+            iterations=inner_steps,
+            rate=rate,
+            enough=enough,
+        )
         return tuning.tune(task, progress=Tuned() if context.tuned is None else context.tuned, observe=observe)
 
 
 def started(context: Context, start: str) -> PromptEmbeds:
-    """The embedding (B, 77, d) that a tuning of the words starts from: ``target``, ``source``, or ``empty``.
+    """The embedding (B, 77, d) that a tuning of the words starts from: ``target``, ``source``, or ``empty``, which is
+    that of the negative prompt, "" unless one was told.
 
     Raises ``MethodError`` for ``source`` where it was not said what the picture shows.
     """

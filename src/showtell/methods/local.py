@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from .. import models
 from ..alignment import words_that_matter
 from ..attention import BranchContext
 from ..ddim import Ddim
@@ -43,17 +44,24 @@ class Local:
     _chosen: list[Keyword | None] = field(default_factory=list)
 
     @classmethod
-    def of(cls, method: Any, context: Context, pair: Ddim, latents: Latents) -> Local:
-        """Of a settled method with ``blend``, ``blend_threshold``, ``blend_start`` and ``reweight``, for latents (B, C, h, w).
+    def of(cls, method: Any, context: Context, pair: Ddim) -> Local:
+        """Of a settled method with ``blend``, ``blend_threshold``, ``blend_start`` and ``reweight``.
 
-        Raises ``TextError`` for words that the target does not have or that have no room.
+        Raises ``TextError`` for words that the target does not have or that have no room, and for a target without a word;
+        ``MethodError`` where no words are heard, so that none can be looked for.
         """
-        side = (latents.shape[-2], latents.shape[-1])
+        _, *side = models.latent_shape(context.pipe, context.pixels)
         blends, control = method.blend == "attention", None
+        if blends and method.guidance_scale == 0:
+            raise MethodError(
+                "guidance_scale=0 hears no words, so blend='attention' finds none: raise it, or use blend='none'"
+            )
+        for b in range(len(context.pixels) if blends else 0):
+            check_words(context.layout(b))
         if blends or method.reweight:
             control = PromptControl(
                 context.pipe.unet,
-                side,
+                (side[0], side[1]),
                 watch=blends,
                 reweight=reweighted(context, method.reweight),
                 method=method.name,
@@ -64,7 +72,7 @@ class Local:
             blends=blends,
             threshold=method.blend_threshold,
             start=int(method.blend_start * len(pair) + 1e-6),
-            side=side,
+            side=(side[0], side[1]),
         )
 
     def installed(self) -> AbstractContextManager[Any]:
@@ -117,6 +125,15 @@ class Local:
             rows.append([list(word.positions) for word in words])
             self._chosen.append(keyword(words))
         return rows
+
+
+def check_words(layout: Layout) -> None:
+    """Raise ``TextError`` for a target in which there is no word to look for."""
+    if not any(any(c.isalnum() for c in piece.text) for piece in layout.pieces):
+        told = " ".join(piece.text for piece in layout.pieces)
+        raise TextError(
+            f"{told!r:.40} has no word whose place could be found: say what the result shows, or use blend='none'"
+        )
 
 
 def keyword(words: Sequence[Piece]) -> Keyword | None:

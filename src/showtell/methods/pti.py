@@ -102,11 +102,11 @@ class PromptTuningInversion:
         if any(getattr(self, name) is None for name, value in self.PAPER.items() if value is not None):
             raise MethodError("method 'pti' is not settled: fill its hyper-parameters with methods.settle first")
         pair = pair_of(self, context)
+        local = Local.of(self, context, pair)
         trajectory = followed(context, pair, guidance_scale=self.inversion_guidance_scale or 0.0)
         found = Inverted(trajectory=trajectory)
         if self.interpolate == "condition":
             found = tuned_words(self, context, pair, trajectory)
-        local = Local.of(self, context, pair, found.start)
         outside = reconstruction(found) if self.outside == "reconstruction" else found.arrived
         blend = local.blend(outside)
         if self.interpolate == "latent":
@@ -178,8 +178,8 @@ class DdimEdit:
         if self.guidance_scale is None or self.encoding_ratio is None:
             raise MethodError("method 'ddim-edit' is not settled: fill its hyper-parameters with methods.settle first")
         pair = pair_of(self, context)
+        local = Local.of(self, context, pair)
         found = Inverted(trajectory=followed(context, pair, guidance_scale=self.inversion_guidance_scale or 0.0))
-        local = Local.of(self, context, pair, found.start)
         return Plan(
             start=found.start,
             schedule=pair.schedule,
@@ -256,5 +256,5 @@ def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
 
 def check_switch(name: str, value: Any) -> None:
     """Raise ``MethodError`` unless ``value`` is None, True or False."""
-    if value not in (None, False, True):
+    if value is not None and not isinstance(value, bool):
         raise MethodError(f"{name}={shown(value)} is not known: it must be True or False")
