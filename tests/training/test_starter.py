@@ -11,7 +11,7 @@ import torch
 
 from showtell.bench import cards, starter
 from showtell.errors import UsageError
-from showtell.training import corpus, tokenizer
+from showtell.training import corpus, denoiser, tokenizer
 from showtell.training.starter import train_starter
 
 COUNTS = (0.5, 0.3, 0.1, 0.1)
@@ -152,6 +152,8 @@ def test_only_the_instruct_network_is_trained_on_single_instructions(tmp_path, m
 
 
 def test_only_the_base_network_is_trained_and_grows_out_of_the_instruct_network(tmp_path) -> None:
+    from diffusers import UNet2DConditionModel
+
     from showtell.loading import starters_dir
 
     installed = starters_dir()
