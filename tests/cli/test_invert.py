@@ -115,7 +115,7 @@ def test_an_instruct_model_and_a_long_target_are_refused(cli, unchanged):
 
 
 def test_a_tuning_that_breaks_says_where_and_what_is_kept(cli, folder):
-    cli(*INVERT, "--lr", "1e30").refused("x.inverting.safetensors keeps the steps before it, --force starts anew")
+    cli(*INVERT, "--lr", "1e30").refused("x.inverting.safetensors keeps the steps before it: go on with --resume")
     assert not Path("x.safetensors").exists() and Path("x.inverting.safetensors").is_file()
     cli(*INVERT).refused("x.inverting.safetensors: holds an unfinished inversion")
     assert cli(*INVERT, "--force").code == 0
@@ -177,7 +177,7 @@ def test_it_goes_on_to_the_same_bytes(how, cli, folder):
             "go on\n"
         )
     cli(*LONG).refused("x.inverting.safetensors: holds an unfinished inversion; go on with it by --resume")
-    cli(*LONG, "--resume", "--lr", "0.5").refused("x.inverting.safetensors: belongs to another inversion")
+    cli(*LONG, "--resume", "--ratio", "0.5").refused("x.inverting.safetensors: belongs to another inversion")
     pictures.plain().rotate(180).save("other.png")
     cli("invert", "other.png", *LONG[2:], "--resume").refused("belongs to another inversion")
     assert cli(*LONG, "--resume").code == 0

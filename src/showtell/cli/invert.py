@@ -108,7 +108,9 @@ def invert(
                 callback=lambda i, n, _: tick(i + 1, n, title="reconstructing"), **given,
             )  # fmt: skip
         except NotFinite as error:
-            raise UsageError(f"{error}; {ready.kept} keeps the steps before it, --force starts anew") from error
+            raise UsageError(
+                f"{error}; {ready.kept} keeps the steps before it: go on with --resume and a smaller --lr"
+            ) from error
     found.save(out, force=force)
     ready.kept.unlink(missing_ok=True)
     if shown is not None:
