@@ -18,6 +18,7 @@ def main() -> None:
     defaults = made["starter"]["defaults"]
     defaults["visii"] = dict(cards.LEARNING)
     defaults["foi"] = {**defaults["ip2p"], **cards.FOCUS}
+    made["starter-base"]["defaults"] = {name: dict(own) for name, own in cards.DESCRIBING.items()}
     cards.write(CARDS, made)
 
 

@@ -55,6 +55,19 @@ FOCUS: dict[str, Any] = {
 """Settings of Focus on Your Instruction, beside the guidance: the best of `showtell bench foi --tune 60`."""
 LEARNING: dict[str, Any] = {**BASE}
 """The starter's settings for learning an edit; `showtell bench visii --tune` compares them with others on training seeds."""
+DESCRIBING: dict[str, dict[str, Any]] = {
+    "sdedit": {"num_inference_steps": 20, "strength": 0.6, "guidance_scale": 7.5},
+    "ddim-edit": {"num_inference_steps": 20, "encoding_ratio": 0.9, "guidance_scale": 2.5, "blend": "attention",
+                  "blend_threshold": 0.3},
+    "diffedit": {"num_inference_steps": 20, "encoding_ratio": 0.9, "guidance_scale": 7.5, "mask_threshold": 0.5},
+    "pti": {"num_inference_steps": 20, "encoding_ratio": 0.8, "guidance_scale": 7.5, "inner_steps": 1,
+            "learning_rate": 0.1, "eta": 0.9, "blend": "attention", "blend_threshold": 0.2, "outside": "inverted"},
+    "invert-ddim": {"num_inference_steps": 20, "encoding_ratio": 0.9},
+    "invert-pti": {"num_inference_steps": 20, "encoding_ratio": 0.8, "guidance_scale": 7.5, "inner_steps": 1,
+                   "learning_rate": 0.1},
+}  # fmt: skip
+"""The base starter's settings for edits by describing the result: the best of `showtell bench inversion --tune 24`. Inversions
+are made as the methods that they are for need them."""
 
 
 def measure(editor: Editor, *, count: int = 500, say: Say = lambda line: None) -> dict[str, Any]:
@@ -119,7 +132,11 @@ def cards(*, defaults: dict[str, Any], figures: dict[str, Any], training: dict[s
             {"ip2p": defaults, "foi": {**defaults, **FOCUS}, "visii": dict(LEARNING)},
             ("editing", "grounding", "autoencoder", "wanted"),
         ),
-        "starter-base": ("base", {}, ("base_grounding", "autoencoder")),
+        "starter-base": (
+            "base",
+            {name: dict(own) for name, own in DESCRIBING.items()},
+            ("base_grounding", "autoencoder"),
+        ),
         "starter-clip": ("clip", {}, ("clip",)),
     }
     return {

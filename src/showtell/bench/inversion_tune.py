@@ -22,7 +22,7 @@ BASE: dict[str, dict[str, Any]] = {
 _SHARED = (
     ({"guidance_scale": 4.0}, {"guidance_scale": 2.5}),
     ({"encoding_ratio": 1.0}, {"encoding_ratio": 0.9}),
-    ({"blend_threshold": 0.2}, {"blend_threshold": 0.15}),
+    ({"blend_threshold": 0.5}, {"blend_threshold": 0.2}),
 )
 ROUNDS: dict[str, tuple[tuple[dict[str, Any], ...], ...]] = {
     "sdedit": (({"strength": 0.6}, {"strength": 0.5}), ({"guidance_scale": 4.0}, {"guidance_scale": 2.5})),
