@@ -9,7 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import drawing, images, instruction, jobs, keywords, layout, models, networks, overlays, runs, schedulers, starts
+from . import (
+    drawing,
+    images,
+    instruction,
+    jobs,
+    keywords,
+    layout,
+    models,
+    networks,
+    overlays,
+    requested,
+    runs,
+    schedulers,
+    starts,
+)
 from .attention import BranchContext
 from .conditioning import instructed
 from .errors import MethodError, ShowtellWarning
@@ -124,9 +138,9 @@ def attend(
 
 
 def _job(editor: Editor, image: Any, told: Any, learned: Any, seed: Any) -> jobs.Job:
-    if jobs.is_batch(image):
+    if requested.is_batch(image):
         raise MethodError("one picture is looked at at a time: give a picture, not a list")
-    [request] = jobs.requests(
+    [request] = requested.requests(
         images.open_picture(image), told, negative_prompt=None, mask=None, seed=seed, generator=None, learned=learned
     )
     return jobs.prepare(request, editor.pipe, lambda: models.weights_hash(editor.pipe), fit="fit", regions=True)

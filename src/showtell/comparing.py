@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from . import drawing, images, instruction, inversions, jobs, methods, models, overlays, runs, wording
+from . import drawing, images, instruction, inversions, jobs, methods, models, overlays, requested, runs, wording
 from .edits import Edit
 from .errors import MethodError, ShowtellWarning, TextError
 from .learned import Hybrid, LearnedInstruction
@@ -51,7 +51,7 @@ def compare(
     none of the methods takes.
     """
     told, picture = _told(instructions, options.get("learned")), _picture(image)
-    seed = jobs.checked_seed(seed)
+    seed = requested.checked_seed(seed)
     wanted = chosen(methods)
     check_options(wanted, options)
     ready: dict[str, Callable[[], Edit]] = {}
@@ -73,7 +73,7 @@ def sequential(
     that it cannot be replayed alone, and a note says so. Raises as ``Editor.edit`` does, before the first edit is run.
     """
     told, picture = _told(instructions, options.get("learned")), _picture(image)
-    seed, value = jobs.checked_seed(seed), methods.resolve(method)
+    seed, value = requested.checked_seed(seed), methods.resolve(method)
     steps = _in_turn(told, options)
     for step in steps:
         _check(editor, picture, step, value, seed)
@@ -162,7 +162,7 @@ def _told(instructions: Any, learned: Any) -> list[Any]:
 
 
 def _picture(image: Any) -> images.Picture:
-    if jobs.is_batch(image):
+    if requested.is_batch(image):
         raise MethodError("one picture is compared at a time: give a picture, not a list")
     return images.open_picture(image)
 
@@ -187,7 +187,7 @@ def _check(editor: Editor, picture: images.Picture, step: _Step, method: Any, se
     [held] = inversions.of(picture, own["inversion"])
     given = {name: value for name, value in step.options.items() if name not in own}
     settled, _ = editor._settle(method, given, held=[held])
-    [request] = jobs.requests(
+    [request] = requested.requests(
         picture, step.told, negative_prompt=own["negative_prompt"], mask=own["mask"], seed=seed, generator=None,
         learned=own["learned"], weights=own["weights"], masks=own["masks"], source=own["source"],
         inversion=held,

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from . import fitting, inversions, jobs, loading, methods, models, runs, schedulers, watching
+from . import fitting, inversions, jobs, loading, methods, models, requested, runs, schedulers, watching
 from .errors import Cancelled, MethodError, ShowtellError, ShowtellWarning, TextError
 from .inversion.tuning import NotFinite
 
@@ -124,10 +124,10 @@ class Editor:
             raise MethodError(f"batch_size={batch_size} is out of range: it must be at least 1")
         if noise not in jobs.NOISES:
             raise MethodError(f"noise={noise!r} is not known: choose one of {', '.join(jobs.NOISES)}")
-        requests = jobs.requests(
+        requests = requested.requests(
             image, instruction, negative_prompt=negative_prompt, mask=mask, seed=seed, generator=generator,
             learned=learned, weights=weights, masks=masks, source=source,
-            inversion=held if jobs.is_batch(image) else held[0],
+            inversion=held if requested.is_batch(image) else held[0],
         )  # fmt: skip
         results = jobs.prepare_all(
             requests, self.pipe, fit=fit, words=settled.words, noise=noise, regions=getattr(settled, "regions", False),
@@ -142,7 +142,7 @@ class Editor:
         for edit in results:
             for note in getattr(edit, "notes", ()):
                 warnings.warn(note, ShowtellWarning, stacklevel=2)
-        if jobs.is_batch(image):
+        if requested.is_batch(image):
             return results
         if isinstance(results[0], ShowtellError):
             raise results[0]

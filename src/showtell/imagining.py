@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from . import fitting, instruction, jobs, methods, models, networks, sampling, schedulers, starts, watching
+from . import fitting, instruction, methods, models, networks, requested, sampling, schedulers, starts, watching
 from .conditioning import PromptConditioning
 from .errors import MethodError, ShowtellError, TextError
 from .guidance import BASE_BRANCHES, ClassifierFree, Guidance, check_scale
@@ -159,7 +159,7 @@ def _one(*, source: Any, target: Any, seed: Any, guidance_scale: Any, self_repla
     return _Asked(
         source=instruction.parse(source),
         target=None if target is None else instruction.parse(target),
-        seed=jobs.checked_seed(seed),
+        seed=requested.checked_seed(seed),
         guidance_scale=float(guidance_scale),
         self_replace_steps=float(self_replace_steps),
     )

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import files, fitting, jobs, methods, models, runs, watching
+from . import files, fitting, jobs, methods, models, requested, runs, watching
 from .edits import Edit
 from .errors import MethodError, OutputError, ShowtellError, TextError
 from .inversion import tuned_file
@@ -73,9 +73,9 @@ def invert(
     settled, origin = _settled(
         editor, method, target=target, source=source, start=start, fit=fit, given=hyperparameters
     )
-    if jobs.is_batch(image):
+    if requested.is_batch(image):
         raise MethodError("one picture is inverted at a time: give a picture, not a list, or use invert_many")
-    (request,) = jobs.requests(
+    (request,) = requested.requests(
         image, target if target is not None else "", negative_prompt=negative_prompt, mask=None, seed=0, generator=None,
         source=source,
     )  # fmt: skip
@@ -143,7 +143,7 @@ def invert_many(
         editor, method, target=targets, source=source, start=start, fit=fit, given=hyperparameters
     )
     wanted = list(targets) if targets is not None else [None] * len(images)
-    requests = jobs.requests(
+    requests = requested.requests(
         list(images), [one or "" for one in wanted], negative_prompt=negative_prompt, mask=None, seed=0, generator=None,
         source=None if source is None else list(source),
     )  # fmt: skip

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import files, jobs, lessons, methods, models
+from . import files, lessons, methods, models, requested
 from .errors import Cancelled, MethodError, OutputError, ShowtellError, ShowtellWarning, TextError
 from .inversion import gradients, visii
 from .inversion.draws import Draws
@@ -94,7 +94,7 @@ def study(
     that cannot teach, ``TextError`` for words that leave no room, ``MethodError``, ``ModelError``, ``Cancelled``.
     """
     settings = _settings(editor, method, hyperparameters)
-    seed, shown = jobs.checked_seed(seed), Pairs.of(pairs)
+    seed, shown = requested.checked_seed(seed), Pairs.of(pairs)
     _check(name, init)
     saved = checkpoint_path(checkpoint, resume=resume)
     watch = Watch(callback=callback, progress=progress, cancel=cancel, checkpoint=saved)

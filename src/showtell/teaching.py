@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from . import fitting, images, instruction, jobs, methods, models, networks, recipe, schedulers
+from . import fitting, images, instruction, methods, models, networks, recipe, requested, schedulers
 from .errors import ImageError, MethodError, ShowtellError, TextError
 from .inversion import gradients, textual
 from .inversion.denoising import Noising
@@ -64,7 +64,7 @@ def teach(
             f"word {word!r} has capitals, which text encoders do not tell from others: call it {word.lower()}"
         )
     check_unknown(pipe, word)
-    seed, opened = jobs.checked_seed(seed), _opened(pictures, models.resolution(pipe))
+    seed, opened = requested.checked_seed(seed), _opened(pictures, models.resolution(pipe))
     start, ids = _start(pipe, init, settings.num_vectors)
     if fit not in fitting.FITS:
         raise MethodError(f"fit={fit!r} is not known: choose one of {', '.join(fitting.FITS)}")

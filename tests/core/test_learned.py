@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import showtell
-from showtell import instruction, jobs, models
+from showtell import instruction, jobs, models, requested
 from showtell.errors import FileFormatError, MethodError, ModelError, ShowtellError, TextError
 from showtell.learned import Hybrid
 from tests.helpers.looks import made
@@ -177,7 +177,7 @@ def test_other_values_are_a_type_error(pipe):
 
 def assembled(pipe, told, given=None):
     """Embeddings, segments and spans of what is told, as an edit makes them."""
-    (request,) = jobs.requests(
+    (request,) = requested.requests(
         Image.new("RGB", (32, 32)), told, negative_prompt=None, mask=None, seed=0, generator=None, learned=given
     )
     job = jobs.prepare(request, pipe, lambda: models.weights_hash(pipe), fit="fit")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from showtell import jobs, methods, models, networks, runs, sampling, schedulers
+from showtell import jobs, methods, models, networks, requested, runs, sampling, schedulers
 from showtell.schedule import SchedulerStep
 
 
 def context(pipe, image, told, method, *, seed=0, fit="fit", **request):
     """What the editor would hand a method for one picture, and the method, settled."""
     settled, _ = methods.settle(method, given={}, card={}, kind=models.kind(pipe))
-    asked = jobs.requests(image, told, negative_prompt=None, mask=None, seed=seed, generator=None, **request)
+    asked = requested.requests(image, told, negative_prompt=None, mask=None, seed=seed, generator=None, **request)
     (job,) = jobs.prepare_all(asked, pipe, fit=fit, regions=settled.regions)
     assert isinstance(job, jobs.Job), job
     steps = SchedulerStep(
