@@ -62,12 +62,9 @@ DESCRIBING: dict[str, dict[str, Any]] = {
     "diffedit": {"num_inference_steps": 20, "encoding_ratio": 0.9, "guidance_scale": 7.5, "mask_threshold": 0.5},
     "pti": {"num_inference_steps": 20, "encoding_ratio": 0.8, "guidance_scale": 7.5, "inner_steps": 1,
             "learning_rate": 0.1, "eta": 0.9, "blend": "attention", "blend_threshold": 0.2, "outside": "inverted"},
-    "invert-ddim": {"num_inference_steps": 20, "encoding_ratio": 0.9},
-    "invert-pti": {"num_inference_steps": 20, "encoding_ratio": 0.8, "guidance_scale": 7.5, "inner_steps": 1,
-                   "learning_rate": 0.1},
 }  # fmt: skip
-"""The base starter's settings for edits by describing the result: the best of `showtell bench inversion --tune 24`. Inversions
-are made as the methods that they are for need them."""
+"""The base starter's settings for edits by describing the result: the best of `showtell bench inversion --tune 24`. An
+inversion takes those of the method that it is made for."""
 
 
 def measure(editor: Editor, *, count: int = 500, say: Say = lambda line: None) -> dict[str, Any]:
