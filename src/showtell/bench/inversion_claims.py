@@ -47,7 +47,7 @@ def _first(table: dict[str, Any]) -> list[dict[str, Any]]:
         _claim(
             "Table 1: where both scales are the same, PSNR falls as they grow",
             all(a >= b for a, b in zip(same, same[1:], strict=False)),
-            " > ".join(f"{v:.1f}" for v in same) + " dB in this order of the scales, if it held",
+            ", ".join(f"{w:g}: {v:.1f} dB" for w, v in zip(OMEGAS, same, strict=True)),
         ),
     ]
 
@@ -126,8 +126,11 @@ def _fourth(curves: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
                 f"points of the others above PTI's curve, of those at distances that it covers: {', '.join(told)}",
             )
         )
+    missed = {name: rows[len(rows) // 2].get("missed") for name, rows in curves.items()}
     best = {name: max(row["success"] for row in rows) for name, rows in curves.items()}
     text = ", ".join(f"{name} {value:.0%}" for name, value in best.items())
+    beside = ", ".join(f"{name} {value:.0%}" for name, value in missed.items() if value is not None)
+    text += f"; cases whose mask lies beside what is to change, at the middle threshold: {beside}"
     found.append(
         _claim(
             "Figure 4 against the truth: PTI has the most right edits, each method at its best threshold",

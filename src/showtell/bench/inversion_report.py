@@ -103,7 +103,7 @@ def _edits(bench: Bench, counts: Counts) -> dict[str, Any]:
         figures["figure4"] = {name: [by_name[row.name] for row in group] for name, group in groups.items()}
         for key, rows in rests.items():
             figures[key] = [by_name[row.name] for row in rows]
-        figures["paired"] = _paired(bench, groups, counts.figure4)
+        figures["paired"], figures["where_found"] = _paired(bench, counts.figure4)
     if counts.figure6:
         groups = systems.ablation()
         found = {row["system"]: row for row in told([r for g in groups.values() for r in g], "edits", counts.figure6)}
@@ -119,15 +119,24 @@ def _edits(bench: Bench, counts: Counts) -> dict[str, Any]:
     return figures
 
 
-def _paired(bench: Bench, groups: dict[str, list[System]], count: int) -> dict[str, Any]:
-    """PTI against each other method, both at the usual thresholds: the same cases, how many more are right."""
-    usual = {"DDIM-Global": systems.ddim_global(), "DiffEdit, no source": systems.diffedit(),
-             "DiffEdit, source": systems.diffedit(source=True), "DDIM-Edit": systems.ddim_edit()}  # fmt: skip
-    entries = bench.run([systems.pti(), *usual.values()], "edits", count)
-    own = entries[systems.pti().name]
-    return {
-        name: {
-            key: systems.paired(own, entries[row.name], key) for key in ("success", "inside", "outside", "perceptual")
-        }
-        for name, row in usual.items()
+def _paired(bench: Bench, count: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """PTI against each other method, both at the usual thresholds: the same cases, how many more are right. And the shares of
+    all in those cases in which PTI's mask meets what is to change.
+    """
+    own = "PTI"
+    usual = {own: systems.pti(), "DDIM-Edit": systems.ddim_edit(), "DDIM-Global": systems.ddim_global(),
+             "DiffEdit, no source": systems.diffedit(), "DiffEdit, source": systems.diffedit(source=True)}  # fmt: skip
+    kept = bench.run(list(usual.values()), "edits", count)
+    entries = {name: kept[system.name] for name, system in usual.items()}
+    keys = ("success", "inside", "outside", "perceptual")
+    gaps = {
+        name: {key: systems.paired(entries[own], rows, key) for key in keys}
+        for name, rows in entries.items()
+        if name != own
     }
+    met = [i for i, entry in enumerate(entries[own]) if entry.get("iou", 0) >= systems.MISSED]
+    found: dict[str, Any] = {"count": len(met), "of": count}
+    for key in ("success", "inside"):
+        shares = {name: sum(rows[i][key] for i in met) / max(1, len(met)) for name, rows in entries.items()}
+        found[key] = {name: round(value, 4) for name, value in shares.items()}
+    return gaps, found

@@ -18,6 +18,8 @@ BETAS = (0.1, 0.05, 0.01)
 STARTS = ("target", "source", "empty")
 USUAL = 0.3
 """The threshold of a mask by attention where nothing else is told; DiffEdit's own is 0.5."""
+MISSED = 0.05
+"""Below this IoU a mask lies beside what is to change."""
 _RESAMPLES = 30
 
 
@@ -149,6 +151,8 @@ def summary(entries: Sequence[dict[str, Any]], among: Real) -> dict[str, Any]:
             mean = sum(values) / n
             found[key] = round(mean, 4)
             found[f"{key}_error"] = round(_error(values, mean), 4)
+    if "iou" in found:
+        found["missed"] = round(sum(e["iou"] < MISSED for e in entries) / n, 4)
     found["edit_error"] = round(_median([e["edit_error"] for e in entries]), 4)
     middle = _median(outside)
     found["outside_psnr"] = round(middle, 2) if math.isfinite(middle) else None

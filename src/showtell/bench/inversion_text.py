@@ -103,6 +103,7 @@ _COLUMNS = (
     ("right", "success", "{:.0%}"), ("right inside", "inside", "{:.0%}"), ("kept outside", "outside", "{:.0%}"),
     ("outside, median dB", "outside_psnr", "{:.1f}"), ("edit error, median", "edit_error", "{:.2f}"),
     ("perceptual", "perceptual", "{:.3f}"), ("Fréchet", "frechet", "{:.1f}"), ("mask IoU", "iou", "{:.2f}"),
+    ("mask beside it", "missed", "{:.0%}"),
 )  # fmt: skip
 
 
@@ -134,7 +135,8 @@ def _figure4(figures: dict[str, Any]) -> list[str]:
     told = (
         f"Perceptual: {PERCEPTUAL}. Fréchet: {FRECHET}, over the cases that replace a thing, by its new kind. Right: against the "
         "truth. The changed noun is in [brackets] for every method. PTI keeps the run of stage 1 outside its mask; "
-        "PTI, inverted, the inverted latents, as DDIM-Edit and DiffEdit do. The paper's values: " + NONE + "."
+        "PTI, inverted, the inverted latents, as DDIM-Edit and DiffEdit do. Mask beside it: cases whose mask meets less than "
+        "5 % of what is to change (IoU). The paper's values: " + NONE + "."
     )
     pairs = [["PTI at 0.3 less", "right", "right inside", "kept outside", "perceptual"]]
     for name, gaps in figures["paired"].items():
@@ -144,8 +146,24 @@ def _figure4(figures: dict[str, Any]) -> list[str]:
         ]
         far = gaps["perceptual"]
         pairs.append([name, *shares, f"{far['difference']:+.3f} ± {far['standard_error']:.3f}"])
-    return ["### Figure 4: fidelity against editability, over the mask's threshold", "", told, "", *_rows(named), "",
-            "The same cases, paired (DiffEdit at its 0.5):", "", *_table(pairs)]  # fmt: skip
+    paired = [
+        "The same cases, paired (DiffEdit at its 0.5):",
+        "",
+        *_table(pairs),
+        "",
+        _where_found(figures["where_found"]),
+    ]
+    title = "### Figure 4: fidelity against editability, over the mask's threshold"
+    return [title, "", told, "", *_rows(named), "", *paired]
+
+
+def _where_found(found: dict[str, Any]) -> str:
+    right = ", ".join(f"{name} {value:.0%}" for name, value in found["success"].items())
+    inside = ", ".join(f"{name} {value:.0%}" for name, value in found["inside"].items())
+    return (
+        f"In the {found['count']} of {found['of']} cases in which PTI's mask meets what is to change, right: {right}; right "
+        f"inside: {inside}."
+    )
 
 
 def _at(name: str, row: dict[str, Any]) -> str:
@@ -224,7 +242,7 @@ def charts(figures: dict[str, Any]) -> dict[str, Image.Image]:
             "Reconstruction over the iterations a step (Table 3)",
             [
                 plots.Series(
-                    name=f"{of.upper()} β {rate:g}",
+                    name=f"{of.upper()} beta {rate:g}",
                     points=[(n, table[f"{of}-{n}-{rate:g}"]["psnr"]) for n in ITERATIONS],
                     errors=[table[f"{of}-{n}-{rate:g}"]["standard_error"] for n in ITERATIONS],
                 )
@@ -243,7 +261,7 @@ def charts(figures: dict[str, Any]) -> dict[str, Image.Image]:
             y_label="share of cases right",
         )
     if "figure6" in figures:
-        made["inversion-eta.png"] = _tradeoff("η and β (Figure 6)", figures["figure6"])
+        made["inversion-eta.png"] = _tradeoff("eta and beta (Figure 6)", figures["figure6"])
     return {name: chart for name, chart in made.items() if chart is not None}
 
 
