@@ -127,8 +127,9 @@ def test_claims_are_read_off_the_figures():
     assert [one["holds"] for one in found] == [True, False, True, False]
     assert "-0.10 ± 0.00 dB" in found[1]["evidence"]
     curve = [{"perceptual": x, "frechet": y} for x, y in ((0.1, 50.0), (0.3, 10.0))]
-    assert inversion_claims.above_curve(0.2, 31, curve) and not inversion_claims.above_curve(0.2, 29, curve)
-    assert inversion_claims.above_curve(0.4, 31, curve) is None
+    assert inversion_claims.over_curve(0.2, 31, curve) == pytest.approx(1)
+    assert inversion_claims.over_curve(0.2, 29, curve) == pytest.approx(-1)
+    assert inversion_claims.over_curve(0.4, 31, curve) is None
 
 
 def test_tuning_is_on_training_cases_and_keeps_the_best(editor, tmp_path, monkeypatch):
