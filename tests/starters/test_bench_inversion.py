@@ -79,6 +79,7 @@ def test_what_is_there_is_not_measured_again_and_another_model_is_refused(measur
 def test_less_of_the_target_stays_nearer_to_the_picture(measured):
     _, figures = measured
     eta = {row["settings"]["eta"]: row for row in figures["figure6"]["eta"]}
+    assert eta[0.9]["count"] == 1  # asked for twice, as one of the betas too, and counted once
     assert eta[0.0]["perceptual"] < eta[0.9]["perceptual"]
 
 

@@ -90,6 +90,7 @@ class Bench:
 
     def run(self, systems: Sequence[System], kind: str, count: int) -> dict[str, list[dict[str, Any]]]:
         """One entry for each of the first ``count`` cases of a kind (see ``CASES``), by system; measured where missing."""
+        systems = list({system.name: system for system in systems}.values())  # each once
         found: dict[str, list[dict[str, Any]]] = {system.name: [] for system in systems}
         for first in range(0, count, BLOCK):
             cases: list[WordedCase] | None = None

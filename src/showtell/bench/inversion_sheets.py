@@ -45,7 +45,7 @@ def omegas(bench: Bench) -> Image.Image:
         ]
         cards.append(sheet.Card(title=case.captions[0], pictures=[("picture", case.before), *back]))
     told = _subtitle(bench, cases.TABLES)
-    return sheet.draw("DDIM there and back, by ω (Figure 3)", cards, subtitle=told, columns=1)
+    return sheet.draw("DDIM there and back, by omega (Figure 3)", cards, subtitle=told, columns=1)
 
 
 def compared(bench: Bench) -> Image.Image:

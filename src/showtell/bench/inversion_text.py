@@ -138,7 +138,7 @@ def _figure4(figures: dict[str, Any]) -> list[str]:
         "PTI, inverted, the inverted latents, as DDIM-Edit and DiffEdit do. Mask beside it: cases whose mask meets less than "
         "5 % of what is to change (IoU). The paper's values: " + NONE + "."
     )
-    pairs = [["PTI at 0.3 less", "right", "right inside", "kept outside", "perceptual"]]
+    pairs = [["PTI at 0.3 minus", "right", "right inside", "kept outside", "perceptual"]]
     for name, gaps in figures["paired"].items():
         shares = [
             f"{100 * gaps[k]['difference']:+.0f} ± {100 * gaps[k]['standard_error']:.0f} %"
@@ -269,7 +269,9 @@ def _tradeoff(title: str, groups: dict[str, list[dict[str, Any]]]) -> Any:
     if any(row["frechet"] is None for rows in groups.values() for row in rows):
         return None
     series = [_series(name, rows, "frechet") for name, rows in groups.items()]
-    return plots.curves(title, series, x_label=PERCEPTUAL, y_label=f"{FRECHET} (lower: more of the new kind)")
+    return plots.curves(
+        title, series, x_label=PERCEPTUAL, y_label=f"{FRECHET} (lower: more of the new kind)".replace("é", "e")
+    )
 
 
 def _series(name: str, rows: Sequence[dict[str, Any]], key: str) -> plots.Series:
