@@ -35,7 +35,8 @@ def test_a_batch_equals_its_pictures_one_by_one(base, pictures, method, options)
         assert isinstance(found, showtell.inversions.Inversion)
         assert torch.allclose(found.data.trajectory, alone.data.trajectory, atol=1e-4)
         if alone.data.tuned is not None:
-            assert torch.allclose(found.data.tuned, alone.data.tuned, atol=1e-3)
+            # Adam's first step has the size of its rate, however small the gradient: rounding may turn its sign
+            assert torch.allclose(found.data.reconstruction, alone.data.reconstruction, atol=5e-3)
         assert (found.target, found.source, found.settings) == (alone.target, alone.source, alone.settings)
         assert found.psnr == pytest.approx(alone.psnr, abs=0.1) and found.image.size == picture.size
 
