@@ -64,11 +64,12 @@ def invert(
     ``source`` where it was told, else ``empty``. ``hyperparameters`` are those of the inversion's value in
     ``methods.reconstructions``; None takes the model card's, else the paper's.
 
-    ``on_phase(name, i, n)`` is told of inverting and tuning, ``callback(i, n, latents)`` of the reconstruction, and ``cancel`` is
-    asked after each step. ``checkpoint``: a file in which the tuning is kept every few seconds and when it is stopped, to be
-    removed by the caller; with ``resume`` it goes on from there, with the same result on the same machine with the same number
-    of threads. A loss that is not finite ends it: what was tuned before is in the checkpoint. Raises ``ImageError``,
-    ``TextError``, ``MethodError``, ``ModelError``, ``OutputError``, ``FileFormatError``, ``Cancelled``.
+    ``on_phase(name, i, n)`` is told of inverting and tuning, ``callback(i, n, latents)`` of the way back of ``ddim`` (a
+    tuning takes it itself), and ``cancel`` is asked after each step. ``checkpoint``: a file in which the tuning is kept every
+    few seconds and when it is stopped, to be removed by the caller; with ``resume`` it goes on from there, with the same
+    result on the same machine with the same number of threads. A loss that is not finite ends it: what was tuned before is in
+    the checkpoint. Raises ``ImageError``, ``TextError``, ``MethodError``, ``ModelError``, ``OutputError``, ``FileFormatError``,
+    ``Cancelled``.
     """
     settled, origin = _settled(
         editor, method, target=target, source=source, start=start, fit=fit, given=hyperparameters

@@ -86,7 +86,8 @@ def test_eta_1_and_beta_0_are_ddim_edit_and_eta_0_is_the_reconstruction(base, pi
     slow = base.edit(picture(), TARGET, **options("pti", blend="none", eta=0.0), sequential=True)
     assert float((slow.latents - back.data.reconstruction[-1, 0]).abs().max()) < 1e-5
     still = base.edit(picture(), TARGET, **options("pti", blend="none", eta=0.0))
-    assert np.array_equal(np.asarray(still.image), np.asarray(back.image))
+    # and is the tuning's own run, so that the pictures may differ by rounding
+    assert np.abs(np.asarray(still.image, dtype=int) - np.asarray(back.image)).max() <= 1
 
 
 def test_the_latent_ablation_ends_at_the_picture_or_at_ddim_edit(base, picture):

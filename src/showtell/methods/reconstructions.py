@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..conditioning import PromptConditioning, SteppedConditioning
+from ..ddim import Ddim
 from ..guidance import ClassifierFree
 from ..inversion.inverted import Inverted
 from .base import Context, Plan
@@ -100,16 +101,7 @@ class PromptTuningReconstruction:
         trajectory = followed(context, pair, guidance_scale=self.inversion_guidance_scale or 0.0)
         found = tuned_words(self, context, pair, trajectory)
         assert found.tuned is not None
-        return Plan(
-            start=found.start,
-            schedule=pair.schedule,
-            step=pair.step,
-            conditioning=SteppedConditioning(
-                prompt_embeds=found.tuned, negative_prompt_embeds=context.negative_prompt_embeds
-            ),
-            guidance=ClassifierFree(guidance_scale=self.guidance_scale or 0.0),
-            inverted=found,
-        )
+        return _arrived(found, pair, prompt_embeds=found.tuned, negative_prompt_embeds=context.negative_prompt_embeds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,14 +150,20 @@ class NullTextReconstruction:
         found = tuned_nothing(self, context, pair, trajectory)
         assert found.tuned is not None
         words = context.prompt_embeds if context.source_embeds is None else context.source_embeds
-        return Plan(
-            start=found.start,
-            schedule=pair.schedule,
-            step=pair.step,
-            conditioning=SteppedConditioning(prompt_embeds=words, negative_prompt_embeds=found.tuned),
-            guidance=ClassifierFree(guidance_scale=self.guidance_scale or 0.0),
-            inverted=found,
-        )
+        return _arrived(found, pair, prompt_embeds=words, negative_prompt_embeds=found.tuned)
+
+
+def _arrived(found: Inverted, pair: Ddim, **told: Any) -> Plan:
+    """The plan of what is already there: the tuning took every step of the reconstruction itself."""
+    assert found.reconstruction is not None
+    return Plan(
+        start=found.reconstruction[-1],
+        schedule=[],
+        step=pair.step,
+        conditioning=SteppedConditioning(**told),
+        guidance=ClassifierFree(guidance_scale=0.0),
+        inverted=found,
+    )
 
 
 def tuned_nothing(method: Any, context: Context, pair: Any, trajectory: Any) -> Inverted:
