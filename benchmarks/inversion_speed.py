@@ -6,7 +6,8 @@ PTI with its one iteration a step against NTI with its ten and no early stop, al
 DDIM inversion, which neither repeats; the time is that of the processor, on one thread, so that a busy machine disturbs it
 little. A step of either predicts the branch that is not tuned once, runs the network forwards and backwards in each iteration,
 and once more with what it found. Told apart: the tuning, and the whole call, which also decodes the picture. The floor, in
-evaluations of the network on one picture: a step of N iterations has N + 2 forwards and N backwards; a backward costs about two forwards, so that NTI's tuning is (12 + 20) / (3 + 2) = 6.4 times PTI's.
+evaluations of the network on one picture: a step of N iterations has N + 2 forwards and N backwards; a backward costs about
+two forwards, so that NTI's tuning is (12 + 20) / (3 + 2) = 6.4 times PTI's.
 """
 
 from __future__ import annotations
