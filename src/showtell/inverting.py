@@ -85,7 +85,7 @@ def invert(
         lambda: models.weights_hash(editor.pipe), fit=fit,
         words="optional", describes=True,
     )  # fmt: skip
-    what = _what(editor, job, settled, target)
+    what = "" if checkpoint is None else _what(editor, job, settled, target)
     tuned = _progress(checkpoint, what, resume=resume, device=models.device_of(editor.pipe))
     how = {name: getattr(settled, name) for name in _CHANGEABLE if hasattr(settled, name)}
     if tuned.embeds and tuned.how != how:

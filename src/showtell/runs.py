@@ -53,7 +53,7 @@ def run(
             network=plan.network or networks.network(pipe),
             conditioning=plan.conditioning,
             guidance=plan.guidance,
-            scale_input=steps.scale_input if plan.step is None else _unscaled,
+            scale_input=steps.scale_input if plan.step is None else sampling.unscaled,
             sequential=sequential,
             attend=plan.attend,
             text_mask=plan.text_mask,
@@ -107,10 +107,6 @@ def check(pipe: Any, batch: list[jobs.Job], *, method: Any) -> None:
                 pass
     finally:
         models.release(pipe)
-
-
-def _unscaled(x: Any, t: Any) -> Any:
-    return x
 
 
 def _planned(

@@ -26,6 +26,11 @@ def ignore(i: int, x: Latents) -> None:
     """An observer that looks away."""
 
 
+def unscaled(x: Any, t: Any) -> Any:
+    """Latents as they are: what a step that is no scheduler's, such as DDIM's pair, hands to the network."""
+    return x
+
+
 def sample(
     denoise: Callable[[Any, Any, int], Any],
     x: Latents,

@@ -9,13 +9,13 @@ from typing import Any
 
 from showtell.bench.inversion import OMEGA, RATIO, STEPS, Bench, System, by_ddim, common, stage_one
 from showtell.bench.inversion_cases import real
+from showtell.methods.checks import STARTS
 from showtell.metrics import frechet
 
 THRESHOLDS = (0.1, 0.2, 0.3, 0.5, 0.7)
 """Of the masks: the share of an attention map's maximum, or of DiffEdit's difference."""
 ETAS = (1.0, 0.95, 0.9, 0.8, 0.6, 0.4, 0.0)
 BETAS = (0.1, 0.05, 0.01)
-STARTS = ("target", "source", "empty")
 USUAL = 0.3
 """The threshold of a mask by attention where nothing else is told; DiffEdit's own is 0.5."""
 MISSED = 0.05

@@ -108,15 +108,15 @@ class _Tuner:
     def __init__(self, task: Task, progress: Tuned, first: int) -> None:
         self.task, self.progress, self.first = task, progress, first
         self.guidance = ClassifierFree(guidance_scale=task.guidance_scale)
+        self.other = "uncond" if task.of == "cond" else "cond"
 
     def __call__(self, x: torch.Tensor, t: Any, i: int) -> torch.Tensor:
         import torch
 
         task, step = self.task, self.first + i
         embeds = self.progress.embeds[-1] if self.progress.embeds else task.start
-        other = "uncond" if task.of == "cond" else "cond"
         constant = None
-        if other in self.guidance.branches:
+        if self.other in self.guidance.branches:
             with torch.no_grad():
                 constant = task.network(x, t, task.constant)
         if task.of in self.guidance.branches:
@@ -154,8 +154,7 @@ class _Tuner:
         return embeds.detach()
 
     def _guided(self, x: torch.Tensor, t: Any, embeds: torch.Tensor, constant: Any) -> torch.Tensor:
-        other = "uncond" if self.task.of == "cond" else "cond"
-        outputs = {other: constant}
+        outputs = {self.other: constant}
         if self.task.of in self.guidance.branches:
             outputs[self.task.of] = self.task.network(x, t, embeds)
         return self.guidance.combine(outputs)

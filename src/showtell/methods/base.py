@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from .. import starts
 from ..conditioning import Conditioning
 from ..errors import MethodError
-from ..guidance import Guidance, shown
+from ..guidance import Guidance, check_whole
 from ..layout import lay_out
 from ..sampling import ignore, keep
 
@@ -85,6 +85,11 @@ class Context:
         if self.recorded is not None:
             return self.recorded.to(device)
         return starts.noise(shape, self.generators, device=device)
+
+    @property
+    def shown_embeds(self) -> PromptEmbeds:
+        """What the pictures show, (B, 77, d), where that was told; else what they are to become."""
+        return self.prompt_embeds if self.source_embeds is None else self.source_embeds
 
     def layout(self, b: int) -> Layout:
         """Which token is which word of what picture b is to become. Raises ``TextError`` if it is too long."""
@@ -198,8 +203,4 @@ def _plain(value: Any) -> Any:
 
 def check_steps(value: int | None) -> None:
     """Raise ``MethodError`` unless ``value`` is None or a number of steps from 1 to 1000."""
-    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if value is not None and (not whole or not 1 <= value <= 1000):
-        raise MethodError(
-            f"num_inference_steps={shown(value)} is out of range: it must be a whole number from 1 to 1000"
-        )
+    check_whole("num_inference_steps", value, 1, 1000)

@@ -21,14 +21,6 @@ if TYPE_CHECKING:
 
     from ..types import Latents, PromptEmbeds
 
-#: What the tuning of an embedding may start from.
-STARTS = ("target", "source", "empty")
-
-
-def unscaled(x: Any, t: Any) -> Any:
-    """DDIM's latents go into the network as they are."""
-    return x
-
 
 def pair_of(method: Any, context: Context) -> Ddim:
     """The DDIM pair of a settled method. Raises ``MethodError`` as ``Ddim.of`` does."""
@@ -55,12 +47,13 @@ def followed(context: Context, pair: Ddim, *, guidance_scale: float = 0.0) -> to
         return context.inverted.trajectory
     if context.tuned is not None and context.tuned.trajectory is not None:
         return context.tuned.trajectory
-    words = context.prompt_embeds if context.source_embeds is None else context.source_embeds
     denoise = sampling.GuidedDenoiser(
         network=networks.network(context.pipe),
-        conditioning=PromptConditioning(prompt_embeds=words, negative_prompt_embeds=context.negative_prompt_embeds),
+        conditioning=PromptConditioning(
+            prompt_embeds=context.shown_embeds, negative_prompt_embeds=context.negative_prompt_embeds
+        ),
         guidance=ClassifierFree(guidance_scale=guidance_scale),
-        scale_input=unscaled,
+        scale_input=sampling.unscaled,
         sequential=context.sequential,
     )
     with context.phase("inverting", len(pair)) as observe:
@@ -116,12 +109,6 @@ def started(context: Context, start: str) -> PromptEmbeds:
     if context.source_embeds is None:
         raise MethodError("start='source' needs source=, what the picture shows")
     return context.source_embeds
-
-
-def check_start(start: Any) -> None:
-    """Raise ``MethodError`` unless a tuning can start from it."""
-    if start not in (None, *STARTS):
-        raise MethodError(f"start={start!r} is not known: choose one of {', '.join(STARTS)}")
 
 
 def limited(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -12,10 +11,11 @@ from ..blending import Mask, keep_outside
 from ..conditioning import PromptConditioning
 from ..ddim import Ddim, check_ratio
 from ..errors import MethodError
-from ..guidance import ClassifierFree, check_scale, shown
+from ..guidance import ClassifierFree, check_scale, check_whole
 from ..inversion.inverted import Inverted
 from ..schedule import to_epsilon
-from .base import Context, Plan, Region, check_steps
+from .base import Context, Plan, Region
+from .checks import check_inverting
 from .described import followed, limited, pair_of
 
 if TYPE_CHECKING:
@@ -61,18 +61,12 @@ class DiffEdit:
     scheduler: Any = None
 
     def __post_init__(self) -> None:
-        check_steps(self.num_inference_steps)
-        for name in ("encoding_ratio", "mask_strength"):
-            if getattr(self, name) is not None:
-                check_ratio(getattr(self, name), name)
-        for name in ("guidance_scale", "inversion_guidance_scale"):
-            if getattr(self, name) is not None:
-                check_scale(name, getattr(self, name), least=0.0)
+        check_inverting(self)
+        if self.mask_strength is not None:
+            check_ratio(self.mask_strength, "mask_strength")
         if self.mask_threshold is not None:
             check_scale("mask_threshold", self.mask_threshold, least=0.0, most=1.0)
-        whole = isinstance(self.maps, numbers.Integral) and not isinstance(self.maps, bool)
-        if self.maps is not None and not (whole and 1 <= self.maps <= 100):
-            raise MethodError(f"maps={shown(self.maps)} is out of range: it must be a whole number from 1 to 100")
+        check_whole("maps", self.maps, 1, 100)
 
     def plan(self, context: Context) -> Plan:
         if self.guidance_scale is None or self.mask_strength is None or self.mask_threshold is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -11,7 +10,7 @@ from .. import models
 from ..blending import keep_outside
 from ..conditioning import instructed
 from ..errors import MethodError
-from ..guidance import TwoCondition, check_scale, shown
+from ..guidance import TwoCondition, check_scale, check_whole, shown
 from ..sampling import keep
 from .base import Context, Plan, check_steps
 from .foi_run import FocusRun
@@ -100,9 +99,9 @@ class FocusOnInstruction:
                 check_scale(name, getattr(self, name), least=least, most=most)
         if self.strength == 0:
             raise MethodError("strength=0 is out of range: it must be above 0, and at most 1")
-        _check_whole("gamma", self.gamma, most=10)
-        _check_whole("grow", self.grow, most=8)
-        _check_whole("mask_step", self.mask_step, most=1000)
+        check_whole("gamma", self.gamma, 0, 10)
+        check_whole("grow", self.grow, 0, 8)
+        check_whole("mask_step", self.mask_step, 0, 1000)
         if self.tau is not None:
             object.__setattr__(self, "tau", _threshold(self.tau))
         for name, choices in (
@@ -144,12 +143,6 @@ class FocusOnInstruction:
             text_mask=run.text_mask,
             regions=run.regions,
         )
-
-
-def _check_whole(name: str, value: Any, *, most: int) -> None:
-    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if value is not None and not (whole and 0 <= value <= most):
-        raise MethodError(f"{name}={shown(value)} is out of range: it must be a whole number from 0 to {most}")
 
 
 def _threshold(tau: Any) -> Any:

@@ -12,13 +12,14 @@ from ..alignment import words_that_matter
 from ..attention import BranchContext
 from ..ddim import Ddim
 from ..errors import MethodError, TextError
-from ..guidance import check_scale, shown
+from ..guidance import check_scale
 from ..keywords import Keyword
 from ..layout import Layout, Piece, lay_out
 from ..local_blend import LocalBlend
 from ..prompt_to_prompt import PromptControl
 from ..sampling import keep
 from .base import Context, Region
+from .checks import check_choice
 
 if TYPE_CHECKING:
     import torch
@@ -71,7 +72,7 @@ class Local:
             control=control,
             blends=blends,
             threshold=method.blend_threshold,
-            start=int(method.blend_start * len(pair) + 1e-6),
+            start=share_of(method.blend_start, len(pair)),
             side=(side[0], side[1]),
         )
 
@@ -119,9 +120,7 @@ class Local:
             target, source = self.context.layout(b), self.context.sources[b] if self.context.sources else None
             known = None if source is None else lay_out(self.context.pipe, [source])
             words = words_that_matter(target, maps[b], known)
-            if not any(word.keyword for word in words):
-                told = ", ".join(f"[{word.text}]" for word in words)
-                self.context.note(b, f"the edit was kept to where {told} looks; mark another word with brackets")
+            told_which(words, b, self.context.note)
             rows.append([list(word.positions) for word in words])
             self._chosen.append(keyword(words))
         return rows
@@ -134,6 +133,18 @@ def check_words(layout: Layout) -> None:
         raise TextError(
             f"{told!r:.40} has no word whose place could be found: say what the result shows, or use blend='none'"
         )
+
+
+def share_of(share: float, steps: int) -> int:
+    """The steps that a share in [0, 1] of them covers, rounded down, as Prompt-to-Prompt's code does."""
+    return int(share * steps + 1e-6)
+
+
+def told_which(words: Sequence[Piece], b: int, note: Callable[[int, str], None]) -> None:
+    """Tell of picture b which words were chosen, unless the user marked them."""
+    if not any(word.keyword for word in words):
+        told = ", ".join(f"[{word.text}]" for word in words)
+        note(b, f"the edit was kept to where {told} looks; mark another word with brackets")
 
 
 def keyword(words: Sequence[Piece]) -> Keyword | None:
@@ -149,8 +160,7 @@ def keyword(words: Sequence[Piece]) -> Keyword | None:
 
 def check_local(method: Any) -> None:
     """Raise ``MethodError`` for what blending and re-weighting cannot be told."""
-    if method.blend is not None and (not isinstance(method.blend, str) or method.blend not in BLENDS):
-        raise MethodError(f"blend={shown(method.blend)} is not known: choose one of {', '.join(BLENDS)}")
+    check_choice("blend", method.blend, BLENDS)
     for name in ("blend_threshold", "blend_start"):
         if getattr(method, name) is not None:
             check_scale(name, getattr(method, name), least=0.0, most=1.0)

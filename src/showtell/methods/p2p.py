@@ -13,10 +13,10 @@ from ..errors import MethodError
 from ..guidance import ClassifierFree, check_scale
 from ..layout import lay_out
 from .base import Context, Plan
+from .checks import check_choice, check_inverting, check_switch, check_tuning
 from .described import followed, pair_of
 from .local import check_local
 from .p2p_run import SideBySide
-from .pti import check_choice, check_inverting, check_switch, check_tuning
 from .reconstructions import tuned_nothing
 
 if TYPE_CHECKING:

@@ -11,17 +11,12 @@ from ..local_blend import PairedBlend
 from ..prompt_to_prompt import Exchange, PromptControl
 from ..sampling import keep
 from .base import Region
-from .local import columns, keyword
+from .local import columns, keyword, share_of, told_which
 
 if TYPE_CHECKING:
     import torch
 
     from ..types import Latents
-
-
-def share_of(share: float, steps: int) -> int:
-    """The steps that a share in [0, 1] of them covers, rounded down, as published."""
-    return int(share * steps + 1e-6)
 
 
 class SideBySide:
@@ -83,9 +78,7 @@ class SideBySide:
                 row.append([word.positions for word in words])
             words = _apart([*pair[1], *pair[0]])
             self._words.append(words)
-            if not any(word.keyword for word in words):
-                told = ", ".join(f"[{word.text}]" for word in words)
-                self.note(b, f"the edit was kept to where {told} looks; mark another word with brackets")
+            told_which(words, b, self.note)
         return rows[0] + rows[1]
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..conditioning import PromptConditioning, SteppedConditioning
-from ..ddim import Ddim, check_ratio
+from ..ddim import Ddim
 from ..errors import MethodError
-from ..guidance import ClassifierFree, check_scale, shown
+from ..guidance import ClassifierFree, check_scale
 from ..inversion.inverted import Inverted
-from .base import Context, Plan, check_steps
-from .described import check_start, followed, limited, pair_of, started, tuned
+from .base import Context, Plan
+from .checks import check_choice, check_inverting, check_tuning
+from .described import followed, limited, pair_of, started, tuned
 from .local import Local, check_local
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 INTERPOLATIONS = ("condition", "latent")
 OUTSIDE = ("reconstruction", "inverted")
-# A float32 must hold what Adam makes of it.
-_LARGEST = 1e30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,36 +223,3 @@ def _after(
     first: Callable[[Latents, int], Latents], second: Callable[[Latents, int], Latents]
 ) -> Callable[[Latents, int], Latents]:
     return lambda x, i: second(first(x, i), i)
-
-
-def check_inverting(method: Any) -> None:
-    """Raise ``MethodError`` for what an inversion cannot be told."""
-    check_steps(method.num_inference_steps)
-    if method.encoding_ratio is not None:
-        check_ratio(method.encoding_ratio)
-    for name in ("guidance_scale", "inversion_guidance_scale"):
-        if getattr(method, name, None) is not None:
-            check_scale(name, getattr(method, name), least=0.0)
-
-
-def check_tuning(method: Any) -> None:
-    """Raise ``MethodError`` for what a tuning cannot be told."""
-    count = method.inner_steps
-    whole = isinstance(count, numbers.Integral) and not isinstance(count, bool)
-    if count is not None and (not whole or not 0 <= count <= 100):
-        raise MethodError(f"inner_steps={shown(count)} is out of range: it must be a whole number from 0 to 100")
-    if method.learning_rate is not None:
-        check_scale("learning_rate", method.learning_rate, least=0.0, most=_LARGEST)
-    check_start(getattr(method, "start", None))
-
-
-def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
-    """Raise ``MethodError`` unless ``value`` is None or one of ``choices``."""
-    if value is not None and (not isinstance(value, str) or value not in choices):
-        raise MethodError(f"{name}={shown(value)} is not known: choose one of {', '.join(choices)}")
-
-
-def check_switch(name: str, value: Any) -> None:
-    """Raise ``MethodError`` unless ``value`` is None, True or False."""
-    if value is not None and not isinstance(value, bool):
-        raise MethodError(f"{name}={shown(value)} is not known: it must be True or False")

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..conditioning import PromptConditioning, SteppedConditioning
+from ..conditioning import PromptConditioning
 from ..ddim import Ddim
 from ..guidance import ClassifierFree
 from ..inversion.inverted import Inverted
 from .base import Context, Plan
+from .checks import check_inverting, check_switch, check_tuning
 from .described import followed, pair_of, tuned
-from .pti import check_inverting, check_switch, check_tuning, tuned_words
+from .pti import tuned_words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,12 +49,11 @@ class DdimReconstruction:
     def plan(self, context: Context) -> Plan:
         pair = pair_of(self, context)
         trajectory = followed(context, pair, guidance_scale=self.inversion_guidance_scale or 0.0)
-        words = context.prompt_embeds if context.source_embeds is None else context.source_embeds
         return Plan(
             start=trajectory[-1],
             schedule=pair.schedule,
             step=pair.step,
-            conditioning=PromptConditioning(prompt_embeds=words, negative_prompt_embeds=context.negative_prompt_embeds),
+            conditioning=_shown(context),
             guidance=ClassifierFree(guidance_scale=self.guidance_scale or 0.0),
             inverted=Inverted(trajectory=trajectory),
         )
@@ -100,8 +100,7 @@ class PromptTuningReconstruction:
         pair = pair_of(self, context)
         trajectory = followed(context, pair, guidance_scale=self.inversion_guidance_scale or 0.0)
         found = tuned_words(self, context, pair, trajectory)
-        assert found.tuned is not None
-        return _arrived(found, pair, prompt_embeds=found.tuned, negative_prompt_embeds=context.negative_prompt_embeds)
+        return _arrived(context, found, pair)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,19 +147,21 @@ class NullTextReconstruction:
         pair = pair_of(self, context)
         trajectory = followed(context, pair, guidance_scale=self.inversion_guidance_scale or 0.0)
         found = tuned_nothing(self, context, pair, trajectory)
-        assert found.tuned is not None
-        words = context.prompt_embeds if context.source_embeds is None else context.source_embeds
-        return _arrived(found, pair, prompt_embeds=words, negative_prompt_embeds=found.tuned)
+        return _arrived(context, found, pair)
 
 
-def _arrived(found: Inverted, pair: Ddim, **told: Any) -> Plan:
-    """The plan of what is already there: the tuning took every step of the reconstruction itself."""
+def _shown(context: Context) -> PromptConditioning:
+    return PromptConditioning(prompt_embeds=context.shown_embeds, negative_prompt_embeds=context.negative_prompt_embeds)
+
+
+def _arrived(context: Context, found: Inverted, pair: Ddim) -> Plan:
+    """The plan of what is already there: the tuning took every step of the reconstruction itself, so that none is run."""
     assert found.reconstruction is not None
     return Plan(
         start=found.reconstruction[-1],
         schedule=[],
         step=pair.step,
-        conditioning=SteppedConditioning(**told),
+        conditioning=_shown(context),
         guidance=ClassifierFree(guidance_scale=0.0),
         inverted=found,
     )
@@ -168,14 +169,13 @@ def _arrived(found: Inverted, pair: Ddim, **told: Any) -> Plan:
 
 def tuned_nothing(method: Any, context: Context, pair: Any, trajectory: Any) -> Inverted:
     """Null-Text Inversion for a method with ``inner_steps``, ``learning_rate``, ``early_stop`` and ``guidance_scale``."""
-    words = context.prompt_embeds if context.source_embeds is None else context.source_embeds
     return tuned(
         context,
         pair,
         trajectory,
         of="uncond",
         start=context.negative_prompt_embeds,
-        constant=words,
+        constant=context.shown_embeds,
         guidance_scale=method.guidance_scale,
         inner_steps=method.inner_steps,
         rate=lambda i: method.learning_rate * max(0.0, 1 - i / 100),
