@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import FileFormatError
@@ -28,7 +28,7 @@ class Row:
     ``id`` is unique in its data set and safe as a file's name (:func:`safe_id`). ``before``, ``after`` and ``mask`` are functions
     that open a picture (RGB) or a mask ((H, W) bool, true where the edit belongs, of the picture's own size) when it is wanted,
     and raise ``ImageError`` where that fails; ``after`` is the true or published result. ``pair`` opens a before and an after
-    that *show* the edit, for methods that learn it. ``instructions`` say what to change, one string each, with the keyword in
+    that *show* the edit, for methods that learn it, and ``more_pairs`` further ones of the same edit. ``instructions`` say what to change, one string each, with the keyword in
     ``[brackets]`` where the data set names it; ``source_caption`` and ``target_caption`` what the picture shows and what the
     result is to show. ``group`` is what figures are broken down by (a category, a class); ``truth`` the scene, where the picture
     was drawn by showtell. What a data set does not have is empty or None.
@@ -42,6 +42,7 @@ class Row:
     after: Callable[[], Image.Image] | None = None
     mask: Callable[[], np.ndarray] | None = None
     pair: Callable[[], tuple[Image.Image, Image.Image]] | None = None
+    more_pairs: tuple[Callable[[], tuple[Image.Image, Image.Image]], ...] = ()
     group: str = ""
     truth: Case | None = None
 
@@ -55,30 +56,43 @@ class Row:
             "group": self.group,
             "after": self.after is not None,
             "mask": self.mask is not None,
+            "pairs": len(self.more_pairs) + (self.pair is not None),
         }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """A row that cannot be used: its ``id`` (or the file's name), and ``what`` is wrong, one line."""
+    """A row that cannot be used: its ``id`` (or the file's name), and ``what`` is wrong, one line. ``kind`` is what problems are
+    counted by: "missing file", "missing words", "mask", "picture", "path", "twice" or "damaged".
+    """
 
     id: str
     what: str
+    kind: str = "damaged"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """Rows of one source, and what could not be read of it. ``name`` is the loader's, ``source`` the path or "" for scenes."""
+    """Rows of one source, and what could not be read of it.
+
+    ``name`` is the loader's, ``source`` the path or "" for scenes. ``settings`` are the loader's options, as JSON can hold them.
+    ``reals`` opens, for each group, real pictures of what the group's results are to show: a class's own pictures, which
+    class-conditional Fréchet distances compare with; empty where the data set has none.
+    """
 
     name: str
     rows: tuple[Row, ...]
     problems: tuple[Problem, ...] = ()
     source: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    reals: Mapping[str, tuple[Callable[[], Image.Image], ...]] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
-        """A hash of what every row says in words: another listing, order or caption gives another one."""
-        told = json.dumps([row.described() for row in self.rows], ensure_ascii=False, sort_keys=True)
+        """A hash of what every row says in words and of the loader's options: another listing, order, caption or way to read a
+        mask gives another one.
+        """
+        told = json.dumps([dict(self.settings), [row.described() for row in self.rows]], ensure_ascii=False, sort_keys=True)
         return hashlib.sha256(told.encode()).hexdigest()[:16]
 
     def first(self, count: int | None) -> Dataset:
