@@ -13,6 +13,7 @@ from . import drawing, images, instruction, inversions, jobs, methods, models, o
 from .edits import Edit
 from .errors import MethodError, ShowtellWarning, TextError
 from .learned import Hybrid, LearnedInstruction
+from .methods.outside import Called
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -109,8 +110,8 @@ def chosen(names: Sequence[Any]) -> dict[str, Any]:
         raise MethodError("methods: give a list of those to be compared, such as ['ip2p', 'sequential', 'foi']")
     found: dict[str, Any] = {}
     for each in names:
-        if isinstance(each, str) and each not in (*methods.METHODS, SEQUENTIAL):
-            choices = ", ".join((*methods.METHODS, SEQUENTIAL))
+        if isinstance(each, str) and each not in (*methods.names(), SEQUENTIAL):
+            choices = ", ".join((*methods.names(), SEQUENTIAL))
             raise MethodError(f"method {each!r} is not known: choose from {choices}")
         value = methods.resolve("ip2p" if each == SEQUENTIAL else each)
         name = SEQUENTIAL if each == SEQUENTIAL else value.name
@@ -197,7 +198,8 @@ def _check(editor: Editor, picture: images.Picture, step: _Step, method: Any, se
         noise=own["noise"] or "random", regions=getattr(settled, "regions", False),
         describes=getattr(settled, "describes", False),
     )  # fmt: skip
-    if not getattr(settled, "describes", False):  # whose planning is the longer part of the work
+    # The planning of methods that describe is the longer part of the work; a function has none.
+    if not getattr(settled, "describes", False) and not isinstance(settled, Called):
         runs.check(editor.pipe, [job], method=settled)
 
 

@@ -10,9 +10,10 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from . import fitting, inversions, jobs, loading, methods, models, requested, runs, schedulers, watching
+from . import calling, fitting, inversions, jobs, loading, methods, models, requested, runs, schedulers, watching
 from .errors import Cancelled, MethodError, ShowtellError, ShowtellWarning, TextError
 from .inversion.tuning import NotFinite
+from .methods.outside import Called
 
 if TYPE_CHECKING:
     from .edits import Edit
@@ -213,7 +214,7 @@ class Editor:
         }  # fmt: skip
         before = [job.generator.get_state() for job in batch]
         try:
-            return runs.run(self.pipe, batch, **told)
+            return _runner(method)(self.pipe, batch, **told)
         except Cancelled:
             raise
         except ShowtellError as error:
@@ -230,8 +231,13 @@ class Editor:
     def _alone(self, job: jobs.Job, told: dict[str, Any]) -> Any:
         """One picture of a batch that failed."""
         try:
-            return runs.run(self.pipe, [job], **told)[0]
+            return _runner(told["method"])(self.pipe, [job], **told)[0]
         except Cancelled:
             raise
         except ShowtellError as error:
             return error
+
+
+def _runner(method: Any) -> Callable[..., list[Any]]:
+    """What runs a method: the one loop, or for a function of another package a call for each picture."""
+    return calling.run if isinstance(method, Called) else runs.run

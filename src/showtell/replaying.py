@@ -71,7 +71,7 @@ def replay(
         learned=looks,
         noise=made.noise,
         seed=made.seed,
-        scheduler=made.scheduler,
+        scheduler=made.scheduler or None,  # a function of another package has none
         negative_prompt=made.negative_prompt,
         mask=mask,
         weights=list(made.weights) or None,

@@ -68,14 +68,16 @@ def run(
         whole = whole & _finite(pixels)
         pixels = torch.where(whole[:, None, None, None], pixels, -1)
         flags = models.flagged(pipe, pixels)
-    record = {"method": _method_record(method, origin), "scheduler": config, "sequential": sequential}
-    machine = {"threads": torch.get_num_threads(), "batch": len(batch), "versions": recipe.versions()}
-    shared = {**record, **machine, "model": _model_record(pipe, model_id)}
+    shared = shared_record(
+        pipe, batch, model_id=model_id, method=method, origin=origin, scheduler=config, sequential=sequential
+    )
     pictures = zip(batch, fitting.to_images(pixels), latents.cpu(), flags, whole.tolist(), strict=True)
     regions = plan.regions() if plan.regions is not None else [None] * len(batch)
     apart = getattr(method, "regions", False)
     edits: list[Any] = [
-        _finish(job, result, z, hidden, shared, found, apart=apart) if good else ShowtellError(_NO_PICTURE)
+        finish(job, _own_size(job, result, hidden), shared, latents=z, found=found, apart=apart)
+        if good
+        else ShowtellError(_NO_PICTURE)
         for (job, result, z, hidden, good), found in zip(pictures, regions, strict=True)
     ]
     if plan.inverted is not None and getattr(method, "inverts", False):
@@ -235,14 +237,16 @@ def _masks(job: jobs.Job, found: Any, *, apart: bool) -> list[np.ndarray]:
     return masks
 
 
-def _finish(
-    job: jobs.Job, result: Image.Image, latents: Any, hidden: bool, shared: dict[str, Any], found: Any, *, apart: bool
-) -> Edit:
-    """The result at the input's own size, the input's pixels outside a mask, its alpha channel and colour profile."""
+def _own_size(job: jobs.Job, result: Image.Image, hidden: bool) -> Image.Image:
+    """The result in the input's own shape."""
     if hidden:
         job.notes.append("the pipeline's safety checker blacked out this picture")
         result = Image.new("RGB", result.size)
-    image = fitting.out_of_frame(result, job.frame, job.picture.rgb)
+    return fitting.out_of_frame(result, job.frame, job.picture.rgb)
+
+
+def finish(job: jobs.Job, image: Image.Image, shared: dict[str, Any], *, latents: Any, found: Any, apart: bool) -> Edit:
+    """The edit with its recipe: the input's pixels outside a mask, its alpha channel and colour profile."""
     if job.mask is not None:
         image = blending.paste(image, job.picture.rgb, job.mask)
     if job.picture.alpha is not None:
@@ -274,6 +278,26 @@ def _finish(
             **shared,
         ),
     )
+
+
+def shared_record(
+    pipe: Any,
+    batch: list[jobs.Job],
+    *,
+    model_id: str,
+    method: Any,
+    origin: dict[str, str],
+    scheduler: dict[str, Any],
+    sequential: bool,
+) -> dict[str, Any]:
+    """What the recipes of a batch have in common."""
+    import torch
+
+    return {
+        "method": _method_record(method, origin), "scheduler": scheduler, "sequential": sequential,
+        "threads": torch.get_num_threads(), "batch": len(batch), "versions": recipe.versions(),
+        "model": _model_record(pipe, model_id),
+    }  # fmt: skip
 
 
 def _method_record(method: Any, origin: dict[str, str]) -> recipe.MethodRecord:

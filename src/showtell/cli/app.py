@@ -6,7 +6,22 @@ from typing import Annotated
 
 import typer
 
-from showtell.cli import attend, bench, caption, demo, doctor, edit, invert, learn, models, replay, scenes, token, train
+from showtell.cli import (
+    attend,
+    bench,
+    caption,
+    demo,
+    doctor,
+    edit,
+    evaluate,
+    invert,
+    learn,
+    models,
+    replay,
+    scenes,
+    token,
+    train,
+)
 
 app = typer.Typer(
     help="Edit pictures by showing or by telling.",
@@ -44,6 +59,7 @@ replay.register(app)
 scenes.register(app)
 train.register(app)
 bench.register(app)
+evaluate.register(app)
 models.register(app)
 doctor.register(app)
 demo.register(app)

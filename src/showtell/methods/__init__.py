@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import MethodError
+from . import outside
 from .base import Context, Method, Plan, Region, settle
 from .diffedit import DiffEdit
 from .foi import FocusOnInstruction
@@ -32,18 +33,26 @@ METHODS: dict[str, Callable[..., Any]] = {
 
 __all__ = [
     "METHODS", "Context", "DdimEdit", "DiffEdit", "FocusOnInstruction", "Grid", "Imagic", "InstructDiffusion", "InstructPix2Pix",
-    "Method", "Plan", "PromptToPrompt", "PromptTuningInversion", "Region", "SDEdit", "resolve", "settle",
+    "Method", "Plan", "PromptToPrompt", "PromptTuningInversion", "Region", "SDEdit", "names", "resolve", "settle",
 ]  # fmt: skip
+
+
+def names() -> tuple[str, ...]:
+    """Every method's name: those here, then those of other packages (see ``outside``)."""
+    return (*METHODS, *(name for name in outside.points() if name not in METHODS))
 
 
 def resolve(method: Any) -> Any:
     """A method from its name, or the value itself. Raises ``MethodError`` for what is neither."""
     if isinstance(method, str):
-        if method not in METHODS:
-            raise MethodError(f"method {method!r} is not known: choose one of {', '.join(METHODS)}")
-        return METHODS[method]()
-    if isinstance(method, type) or not hasattr(method, "plan"):
+        if method in METHODS:
+            return METHODS[method]()
+        points = outside.points()
+        if method not in points:
+            raise MethodError(f"method {method!r} is not known: choose one of {', '.join(names())}")
+        return outside.builder(points[method])()
+    if isinstance(method, type) or not (hasattr(method, "plan") or isinstance(method, outside.Called)):
         raise MethodError(
-            f"method={method!r} is not a method: give one of {', '.join(METHODS)}, or a value such as InstructPix2Pix()"
+            f"method={method!r} is not a method: give one of {', '.join(names())}, or a value such as InstructPix2Pix()"
         )
     return method

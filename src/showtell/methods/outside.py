@@ -2,7 +2,7 @@
 
 An entry point is a method's class, as those here are, or a plain function ``edit(picture, instructions, *, seed)`` that takes an
 RGB picture and a list of strings and returns a picture of the same size; it may have further keyword arguments with default
-values, which are then its hyper-parameters.
+values, which are then its hyper-parameters. An attribute ``describes = True`` says that it is told what the result shows.
 """
 
 from __future__ import annotations
@@ -57,9 +57,11 @@ def called(name: str, function: Callable[..., Any]) -> type:
     if missing:
         raise MethodError(f"method {name!r}: its argument {missing[0]!r} has no default value")
     fields = [(key, Any, dataclasses.field(default=None)) for key in own]
-    made = dataclasses.make_dataclass(name, fields, bases=(Called,), frozen=True, kw_only=True)
-    made.name, made.PAPER, made.function, made.__doc__ = name, own, staticmethod(function), function.__doc__
-    return made
+    about = {
+        "name": name, "PAPER": own, "function": staticmethod(function), "__doc__": function.__doc__,
+        "describes": bool(getattr(function, "describes", False)),
+    }  # fmt: skip
+    return dataclasses.make_dataclass(name, fields, bases=(Called,), namespace=about, frozen=True, kw_only=True)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,6 +71,7 @@ class Called:
     name: ClassVar[str] = ""
     kinds: ClassVar[tuple[str, ...]] = ("instruct", "base", "control")
     words: ClassVar[str] = "optional"
+    describes: ClassVar[bool] = False
     PAPER: ClassVar[Mapping[str, Any]] = {}
     function: ClassVar[Callable[..., Any]]
 

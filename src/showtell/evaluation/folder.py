@@ -1,0 +1,125 @@
+"""The folder of an evaluation: what belongs to it, and every entry whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import __version__, files
+from ..errors import FileFormatError
+from .systems import System
+
+if TYPE_CHECKING:
+    from ..data import Dataset
+    from ..metrics.protocol import Protocol
+
+FORMAT = 1
+HEAD, ROWS, TABLE, SUMMARY, REPORT = "evaluation.json", "rows.json", "results.parquet", "summary.json", "report.html"
+
+
+class Folder:
+    """Where everything of an evaluation lies below ``path``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def input(self, row: str) -> Path:
+        """The picture before."""
+        return self.path / "inputs" / f"{row}.png"
+
+    def truth(self, row: str) -> Path:
+        """The true result."""
+        return self.path / "truths" / f"{row}.png"
+
+    def edit(self, system: str, row: str) -> Path:
+        """What a system made."""
+        return self.path / "edits" / system / f"{row}.png"
+
+    def score(self, system: str, row: str) -> Path:
+        """What it was measured as."""
+        return self.path / "scores" / system / f"{row}.json"
+
+    def learned(self, system: str, shown: str) -> Path:
+        """What a system learned from the pairs of that hash."""
+        return self.path / "learned" / system / f"{shown}.safetensors"
+
+    @property
+    def head(self) -> dict[str, Any]:
+        """What the folder holds. Raises ``FileFormatError`` if it is no evaluation's, or a later version's."""
+        found = read_json(self.path / HEAD)
+        if not isinstance(found, dict) or found.get("format") != FORMAT:
+            raise FileFormatError(f"{self.path / HEAD}: is not an evaluation that this version reads")
+        return found
+
+    def claim(
+        self, dataset: Dataset, systems: Sequence[System], models: Mapping[str, Any], protocol: Protocol, *, seed: int
+    ) -> dict[str, Any]:
+        """What the folder holds from now on: what it held, and these systems.
+
+        Raises ``FileFormatError`` where it holds results of another data set, protocol or seed, or of a system of the same name
+        with other settings or another model: those are refused, not mixed.
+        """
+        told = {
+            "format": FORMAT,
+            "version": __version__,
+            "dataset": {
+                "name": dataset.name, "source": dataset.source, "fingerprint": dataset.fingerprint,
+                "count": len(dataset.rows), "problems": [vars(one) for one in dataset.problems],
+            },
+            "protocol": protocol.describe(),
+            "seed": seed,
+            "systems": [system.described(models.get(system.name)) for system in systems],
+        }  # fmt: skip
+        if (self.path / HEAD).exists():
+            told["systems"] = self._joined(self.head, told)
+        write(self.path / HEAD, told)
+        return told
+
+    def _joined(self, old: dict[str, Any], new: dict[str, Any]) -> list[dict[str, Any]]:
+        """The systems of both. Raises ``FileFormatError`` for what cannot stand in one table."""
+        for what, key in (("data set", "fingerprint"), ("protocol", "digest")):
+            part = what.replace(" ", "")
+            if old[part][key] != new[part][key]:
+                raise FileFormatError(
+                    f"{self.path}: holds results of another {what} ({old[part]['name']}, {key} {old[part][key]}; asked for: "
+                    f"{new[part]['name']}, {new[part][key]}): name another folder"
+                )
+        if old["seed"] != new["seed"]:
+            raise FileFormatError(
+                f"{self.path}: holds results of seed {old['seed']}: name another folder, or give that seed"
+            )
+        found = {one["name"]: one for one in old["systems"]}
+        for one in new["systems"]:
+            kept = found.setdefault(one["name"], one)
+            for key, what in (("method", "method"), ("settings", "settings"), ("model", "model")):
+                if kept[key] != one[key]:
+                    raise FileFormatError(
+                        f"{self.path}: holds results of {one['name']!r} with another {what} ({kept[key]}; asked for: "
+                        f"{one[key]}): give the system another name, or name another folder"
+                    )
+        return list(found.values())
+
+    def scores(self, systems: Sequence[str], rows: Sequence[str]) -> list[dict[str, Any]]:
+        """Every entry that is there, in the order of ``systems`` and ``rows``."""
+        paths = [self.score(system, row) for system in systems for row in rows]
+        return [read_json(path) for path in paths if path.exists()]
+
+
+def write(path: Path, value: Any) -> None:
+    """JSON, whole or not at all; what is there is replaced."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.write_atomic(path, (json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n").encode(), force=True)
+
+
+def read_json(path: Path) -> Any:
+    """What a file of the folder holds. Raises ``FileFormatError``, naming it."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise FileFormatError(f"{path.parent}: is not the folder of an evaluation ({path.name} is missing)") from error
+    except (OSError, ValueError) as error:
+        raise FileFormatError(
+            f"{path}: cannot be read ({' '.join(str(error).split())}): remove it and run again"
+        ) from error
