@@ -1,13 +1,15 @@
 """The README and the documentation are run: Python blocks as one program a page, console blocks line by line.
 
 A block after a comment that begins with `<!-- not run` is left alone. The package's starters are used, or random ones
-where they are not there.
+where they are not there; what a page leaves to their cards is done in fewer steps.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -27,10 +29,33 @@ def blocks(page: Path) -> list[tuple[str, str]]:
     return [(match["kind"], match["text"]) for match in found if not match["skip"]]
 
 
+FEWER = {"num_inference_steps": 4}
+"""For every method that a card has settings of, learning apart."""
+LEARNING = {"timesteps_per_step": 1, "check_timesteps": 2}
+
+
+@pytest.fixture(scope="module")
+def quick_starters(tmp_path_factory) -> Path:
+    """The package's starters, with fewer steps in their cards."""
+    root, shipped = tmp_path_factory.mktemp("quick") / "starters", loading.starters_dir()
+    shutil.copytree(shipped / "cards", root / "cards")
+    for part in shipped.iterdir():
+        if part.name != "cards":
+            (root / part.name).symlink_to(part.resolve())
+    for path in (root / "cards").glob("*.json"):
+        card = json.loads(path.read_text(encoding="utf-8"))
+        for method, settings in card.get("defaults", {}).items():
+            settings.update(LEARNING if method == "visii" else FEWER)
+        path.write_text(json.dumps(card), encoding="utf-8")
+    return root
+
+
 @pytest.fixture
-def some_starters(request):
-    """The package's starters, else random ones."""
-    if not loading.starters_dir().is_dir():
+def some_starters(request, monkeypatch):
+    """The package's starters, made quick, else random ones."""
+    if loading.starters_dir().is_dir():
+        monkeypatch.setenv("SHOWTELL_STARTERS", str(request.getfixturevalue("quick_starters")))
+    else:
         request.getfixturevalue("starters")
 
 

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import sys
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 from showtell.errors import ShowtellError
 
@@ -42,12 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(args: list[str]) -> int:
     from typer.exceptions import Abort, Exit, TyperException
-    from typer.main import get_command
-
-    from showtell.cli.app import app
 
     try:
-        result = get_command(app).main(args=args, prog_name="showtell", standalone_mode=False)
+        result = _command().main(args=args, prog_name="showtell", standalone_mode=False)
     except Exit as stop:
         result = stop.exit_code
     except Abort:
@@ -60,6 +59,16 @@ def _run(args: list[str]) -> int:
     if result == 130:
         raise KeyboardInterrupt
     return result if isinstance(result, int) else 0
+
+
+@functools.cache
+def _command() -> Any:
+    """The commands and their options, made out of the functions' annotations once a process."""
+    from typer.main import get_command
+
+    from showtell.cli.app import app
+
+    return get_command(app)
 
 
 def _fail(message: str, code: int) -> int:
