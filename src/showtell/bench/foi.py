@@ -8,23 +8,20 @@ from __future__ import annotations
 
 import json
 import math
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from showtell import __version__, models, scenes
-from showtell.bench import kept
-from showtell.errors import FileFormatError, ShowtellError, ShowtellWarning
+from showtell import __version__, methods, models, scenes
+from showtell.bench import kept, telling
+from showtell.errors import FileFormatError
 from showtell.metrics import clip as measures
 
 if TYPE_CHECKING:
     from showtell.editor import Editor
-    from showtell.edits import Edit
 
     Cases = Sequence[tuple[int, scenes.Case]]
 
@@ -38,7 +35,8 @@ BLOCK = 20
 @dataclass(frozen=True, kw_only=True)
 class System:
     """A way to edit: a method with its settings, on the joined instructions or on one after the other; with ``true_masks``
-    the regions are the truth's.
+    the regions are the truth's. ``model`` names another model than the bench's; ``input`` and ``truth`` are the methods that
+    give the picture before and the true result.
     """
 
     name: str
@@ -46,8 +44,18 @@ class System:
     settings: dict[str, Any] = field(default_factory=dict)
     one_by_one: bool = False
     true_masks: bool = False
+    model: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """A picture that no method made, in an edit's place."""
+
+    image: Any
+    keywords: tuple[()] = ()
+
+
+BOUNDS = ("input", "truth")
 IP2P = System(name="ip2p")
 SEQUENTIAL = System(name="sequential", one_by_one=True)
 FOI = System(name="foi", method="foi")
@@ -74,23 +82,44 @@ def heldout(edits: int, count: int) -> list[tuple[int, scenes.Case]]:
 
 
 class Bench:
-    """A measurement in ``folder``."""
+    """A measurement in ``folder``. ``base`` is the text-to-image model of systems that take one; ``cases(edits, count)`` gives
+    what is measured.
+    """
 
-    def __init__(self, editor: Editor, folder: Path, *, say: Say = lambda line: None) -> None:
+    def __init__(
+        self,
+        editor: Editor,
+        folder: Path,
+        *,
+        base: str = telling.STARTERS["base"],
+        cases: Callable[[int, int], list[tuple[int, scenes.Case]]] | None = None,
+        say: Say = lambda line: None,
+    ) -> None:
         self.editor, self.folder, self.say = editor, folder, say
+        self.models = telling.Models(editor, {"base": base})
+        self.cases = cases or heldout
         self.clip = measures.Clip.load("starter-clip")
-        self._claim()
+        self._claim(editor, folder)
 
-    def _claim(self) -> None:
+    def _claim(self, editor: Editor, folder: Path, names: Sequence[str] = ("ip2p", "foi")) -> None:
         """What is in the folder must come from the same model and settings. Raises ``FileFormatError`` if it does not."""
-        defaults = self.editor.card.get("defaults", {})
+        defaults = editor.card.get("defaults", {})
         own = {
-            "weights": models.weights_hash(self.editor.pipe),
-            "defaults": {name: defaults.get(name, {}) for name in ("ip2p", "foi")},
-            "dtype": str(models.dtype_of(self.editor.pipe.unet)),
+            "weights": models.weights_hash(editor.pipe),
+            "defaults": {name: defaults.get(name, {}) for name in names},
+            "dtype": str(models.dtype_of(editor.pipe.unet)),
             "version": __version__,
         }
-        kept.claim(self.folder, own)
+        kept.claim(folder, own)
+
+    def editor_of(self, system: System) -> Editor:
+        """What a system runs on; a model other than the bench's leaves a claim of its own."""
+        if system.method in BOUNDS:
+            return self.editor
+        editor = self.models.named(system.model) if system.model else self.models.for_method(system.method)
+        if editor is not self.editor:
+            self._claim(editor, self.folder / system.name, (methods.resolve(system.method).name,))
+        return editor
 
     def run(self, systems: Sequence[System], edits: int, count: int) -> dict[str, list[dict[str, Any]]]:
         """One entry for each case, by system; measured where it is not there yet. ``count`` in whole blocks, or less."""
@@ -104,7 +133,7 @@ class Bench:
                 size = min(BLOCK, count - first)
                 path = self.folder / system.name / f"{edits}-{first}-{size}.json"
                 if not path.exists():
-                    cases = heldout(edits, first + size)[first:]
+                    cases = self.cases(edits, first + size)[first:]
                     kept.write(path, {"settings": _plain(system.settings), "cases": self.measured(system, cases)})
                     self.say(f"{system.name}, {edits} instruction(s): {first + size} of {count}")
                 block = json.loads(path.read_text())
@@ -118,7 +147,7 @@ class Bench:
 
     def measured(self, system: System, cases: Cases) -> list[dict[str, Any]]:
         """Edit the cases and measure each against its truth."""
-        edits = edited(self.editor, system, cases)
+        edits = edited(self.editor_of(system), system, cases)
         before = self.clip.image_features([case.before for _, case in cases])
         after = self.clip.image_features([edit.image for edit in edits])
         texts = [self.clip.text_features([case.captions[i] for _, case in cases]) for i in (0, 1)]
@@ -129,39 +158,29 @@ class Bench:
         ]
 
 
-def edited(editor: Editor, system: System, cases: Cases) -> list[Edit]:
+def edited(editor: Editor, system: System, cases: Cases) -> list[Any]:
     """The cases, each edited with its own seed. An edit that fails ends the measurement."""
-    told = [case.instructions for _, case in cases]
-    pictures = [case.before for _, case in cases]
-    masks = [list(case.masks) for _, case in cases] if system.true_masks else None
-    rounds = [[[one[j]] for one in told] for j in range(len(told[0]))] if system.one_by_one else [told]
+    own, seeds = [case for _, case in cases], [seed for seed, _ in cases]
+    if system.method in BOUNDS:
+        return [Shown(image=case.before if system.method == "input" else case.after) for case in own]
+    if not system.one_by_one:
+        masks = {"masks": [list(case.masks) for case in own]} if system.true_masks else {}
+        return telling.edited(
+            editor, own, method=system.method, seeds=seeds, batch_size=BLOCK, **masks, **system.settings
+        )
+    pictures: list[Any] = [case.before for case in own]
     edits: list[Any] = []
-    for instructions in rounds:
-        with _quiet():
-            edits = editor.edit(
-                pictures,
-                instructions,
-                seed=[seed for seed, _ in cases],
-                method=system.method,
-                masks=masks,
-                batch_size=BLOCK,
-                **system.settings,
+    for told in zip(*(case.instructions for case in own), strict=True):
+        with telling.quiet():
+            found = editor.edit(
+                pictures, [[one] for one in told], seed=seeds, method=system.method, batch_size=BLOCK, **system.settings
             )
-        for edit in edits:
-            if isinstance(edit, ShowtellError):
-                raise edit
+        edits = telling.whole(found)
         pictures = [edit.image for edit in edits]
     return edits
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ShowtellWarning)
-        yield
-
-
-def _entry(seed: int, case: scenes.Case, edit: Edit, *, image: float, directional: float) -> dict[str, Any]:
+def _entry(seed: int, case: scenes.Case, edit: Any, *, image: float, directional: float) -> dict[str, Any]:
     score = scenes.score(case, edit.image)
     each = score.per_edit or (score,)
     entry: dict[str, Any] = {

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from showtell.cli import bench_foi, bench_inversion, bench_visii, console, options, outputs
+from showtell.cli import bench_foi, bench_inversion, bench_ip2p, bench_visii, console, options, outputs
 
 EPILOG = "Example: showtell bench starter --count 100 -o figures.json"
 
@@ -19,6 +19,7 @@ def register(app: typer.Typer) -> None:
     bench.command("visii", epilog=bench_visii.EPILOG)(bench_visii.visii)
     bench.command("foi", epilog=bench_foi.EPILOG)(bench_foi.foi)
     bench.command("inversion", epilog=bench_inversion.EPILOG)(bench_inversion.inversion)
+    bench.command("ip2p", epilog=bench_ip2p.EPILOG)(bench_ip2p.ip2p)
     app.add_typer(bench, name="bench")
 
 
