@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 import os
+from dataclasses import replace
 from typing import Any
 
 from ..errors import UsageError
+from .options import checked
 from .rows import Dataset, Problem, Row, dataset, safe_id
 
 __all__ = ["LOADERS", "Dataset", "Problem", "Row", "dataset", "load", "safe_id"]
@@ -29,20 +31,22 @@ LOADERS: dict[str, str] = {
 
 def load(name: str, path: str | os.PathLike[str] | None = None, *, limit: int | None = None, **options: Any) -> Dataset:
     """A data set by its loader's name: ``scenes`` (drawn, needs no path) or one of ``LOADERS`` with the folder or file where it
-    lies. ``limit`` keeps the first rows; other ``options`` are the loader's own.
+    lies. ``limit`` keeps the first rows; other ``options`` are the loader's own, also as text (``count="20"``), and with their
+    defaults they become the data set's ``settings``.
 
-    Rows that cannot be used are in ``problems`` and do not stop the rest. Raises ``UsageError`` for a name that is not known or a
-    path that is not there, ``FileFormatError`` for a layout that is not this data set's.
+    Rows that cannot be used are in ``problems`` and do not stop the rest. Raises ``UsageError`` for a name or option that is not
+    known or a path that is not there, ``FileFormatError`` for a layout that is not this data set's.
     """
     if name not in LOADERS:
         raise UsageError(f"data set {name!r} is not known: choose one of {', '.join(LOADERS)}")
     loader = importlib.import_module(f".{LOADERS[name]}", __name__)
+    settings = checked(name, loader.load, options)
     if name == "scenes":
         if path is not None:
             raise UsageError("the data set 'scenes' is drawn: it takes no path")
-        return loader.load(limit=limit, **options)
+        return replace(loader.load(limit=limit, **settings), settings=settings)
     if path is None:
-        raise UsageError(f"the data set {name!r} needs the path where it lies (--data)")
+        raise UsageError(f"the data set {name!r} needs the path where it lies")
     if not os.path.exists(path):
         raise UsageError(f"{os.fspath(path)}: does not exist: give the path where the data set {name!r} lies")
-    return loader.load(path, **options).first(limit)
+    return replace(loader.load(path, **settings).first(limit), settings=settings)

@@ -28,10 +28,11 @@ class Row:
     ``id`` is unique in its data set and safe as a file's name (:func:`safe_id`). ``before``, ``after`` and ``mask`` are functions
     that open a picture (RGB) or a mask ((H, W) bool, true where the edit belongs, of the picture's own size) when it is wanted,
     and raise ``ImageError`` where that fails; ``after`` is the true or published result. ``pair`` opens a before and an after
-    that *show* the edit, for methods that learn it, and ``more_pairs`` further ones of the same edit. ``instructions`` say what to change, one string each, with the keyword in
-    ``[brackets]`` where the data set names it; ``source_caption`` and ``target_caption`` what the picture shows and what the
-    result is to show. ``group`` is what figures are broken down by (a category, a class); ``truth`` the scene, where the picture
-    was drawn by showtell. What a data set does not have is empty or None.
+    that *show* the edit, for methods that learn it, and ``more_pairs`` further ones of the same edit. ``instructions`` say what
+    to change, one string each, with the keyword in ``[brackets]`` where the data set names it; ``source_caption`` and
+    ``target_caption`` what the picture shows and what the result is to show. ``group`` is what figures are broken down by (a
+    category, a class); ``truth`` the scene, where the picture was drawn by showtell. What a data set does not have is empty or
+    None.
     """
 
     id: str
@@ -92,7 +93,9 @@ class Dataset:
         """A hash of what every row says in words and of the loader's options: another listing, order, caption or way to read a
         mask gives another one.
         """
-        told = json.dumps([dict(self.settings), [row.described() for row in self.rows]], ensure_ascii=False, sort_keys=True)
+        told = json.dumps(
+            [dict(self.settings), [row.described() for row in self.rows]], ensure_ascii=False, sort_keys=True
+        )
         return hashlib.sha256(told.encode()).hexdigest()[:16]
 
     def first(self, count: int | None) -> Dataset:

@@ -1,0 +1,119 @@
+"""A folder of pictures of one's own, or of scenes as ``showtell scenes`` writes them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from ..errors import FileFormatError, UsageError
+from . import openers
+from .reading import Found, Unusable, bracketed, read_json, read_text, words
+from .rows import Dataset, Row, safe_id
+
+_ROLE = re.compile(r"-(after|mask(-\d+)?)$")
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    instruction: str | None = None,
+    target: str | None = None,
+    source: str = "",
+    texts: Literal["instruction", "target"] = "instruction",
+    pair_before: str | None = None,
+    pair_after: str | None = None,
+) -> Dataset:
+    """Every picture of the folder is a row, in the order of names.
+
+    ``name.txt`` holds its instructions, a line each, or, with ``texts="target"``, what the result is to show; ``instruction``,
+    ``target`` and ``source`` (a caption of the picture as it is) serve those without. ``name-before.png`` has its true result in
+    ``name-after.png``. ``name-mask.png``, or ``name-mask-1.png`` and so on, are light where the edit belongs. ``scenes.json``, as
+    ``showtell scenes`` writes it, gives the words of its pictures. ``pair_before`` and ``pair_after`` show the edit to every row.
+    """
+    root = Path(path)
+    if not root.is_dir():
+        raise FileFormatError(f"{root}: is a file, and a folder of pictures is needed")
+    if (pair_before is None) != (pair_after is None):
+        raise UsageError("pair_before and pair_after go together: give both")
+    pair = openers.pair(Path(pair_before), Path(pair_after)) if pair_before and pair_after else None
+    common = {"instruction": instruction, "target": target, "source": source, "texts": texts}
+    told = _scenes(root / "scenes.json")
+    pictures = {file.stem: file for file in openers.pictures_in(root)}
+    found = Found("folder", path)
+    names = [file.name for file in openers.pictures_in(root)]
+    for stem, file in pictures.items():
+        if _ROLE.search(stem) and _owner(stem) & pictures.keys():
+            continue
+        with found.row(file.name):
+            if names.count(file.name) > 1 or sum(Path(name).stem == stem for name in names) > 1:
+                raise Unusable("twice", f"there are two pictures called {stem!r}: give each its own name")
+            found.add(_row(root, stem, pictures, common, told, pair))
+    return found.dataset()
+
+
+def _owner(stem: str) -> set[str]:
+    """The names that a result or a mask may belong to."""
+    base = _ROLE.sub("", stem)
+    return {base, f"{base}-before"}
+
+
+def _row(root: Path, stem: str, pictures: Mapping[str, Path], common: Any, told: Mapping[str, Any], pair: Any) -> Row:
+    base = stem.removesuffix("-before")
+    file, after = pictures[stem], pictures.get(f"{base}-after")
+    if stem != base and after is None:
+        raise Unusable("missing file", f"{base}-after is not there")
+    masks = [pictures[s] for s in pictures if re.fullmatch(rf"{re.escape(base)}-mask(-\d+)?", s)]
+    openers.check_masks(masks, file)
+    scene = told.get(base, {})
+    instructions, target = _words(root, base, stem, common, scene)
+    return Row(
+        id=safe_id(base),
+        before=openers.picture(file),
+        after=openers.picture(after) if after else None,
+        mask=openers.masks(masks, file) if masks else None,
+        pair=pair,
+        instructions=instructions,
+        source_caption=scene.get("source", common["source"]),
+        target_caption=target,
+        group=scene.get("group", ""),
+    )
+
+
+def _words(root: Path, base: str, stem: str, common: Any, scene: Mapping[str, Any]) -> tuple[tuple[str, ...], str]:
+    """Instructions and target caption of a picture: its text file's, else the listed scene's, else those for all."""
+    instructions = scene.get("instructions") or ((common["instruction"],) if common["instruction"] else ())
+    target = scene.get("target") or common["target"] or ""
+    file = next((root / f"{name}.txt" for name in (stem, base) if (root / f"{name}.txt").is_file()), None)
+    if file is not None:
+        lines = tuple(" ".join(line.split()) for line in read_text(file).splitlines() if line.strip())
+        if not lines:
+            raise Unusable("missing words", f"{file.name} is empty")
+        instructions, target = (lines, target) if common["texts"] == "instruction" else (instructions, " ".join(lines))
+    if not instructions and not target:
+        raise Unusable("missing words", f"has no words: write {base}.txt, or give an instruction= or a target= for all")
+    return instructions, target
+
+
+def _scenes(file: Path) -> dict[str, dict[str, Any]]:
+    """The words of each scene that ``showtell scenes`` listed, by the scene's number; none where there is no such file."""
+    if not file.is_file():
+        return {}
+    found = {}
+    for record in read_json(file, list, "scenes"):
+        captions = record.get("captions") if isinstance(record, Mapping) else None
+        if not isinstance(captions, Mapping) or not isinstance(record.get("instructions"), list):
+            raise FileFormatError(f"{file}: is not as `showtell scenes` writes it")
+        texts = [text for text in record["instructions"] if isinstance(text, str)]
+        keywords = [word if isinstance(word, str) else "" for word in record.get("keywords") or []]
+        keywords += [""] * (len(texts) - len(keywords))
+        edits = [edit for edit in record.get("edits") or [] if isinstance(edit, Mapping)]
+        found[str(record.get("seed"))] = {
+            "instructions": tuple(bracketed(text, word) for text, word in zip(texts, keywords, strict=False)),
+            "source": words(captions, "before"),
+            "target": words(captions, "after"),
+            "group": "+".join(sorted({str(edit.get("action", "")) for edit in edits})),
+        }
+    return found
