@@ -56,7 +56,7 @@ def curves(title: str, series: Sequence[Series], *, x_label: str, y_label: str) 
     pen = ImageDraw.Draw(page)
     _text(pen, (_LEFT, 10), title, size=16)
     points = [point for s in series for point in s.points]
-    (left, right, x_ticks), (low, high, y_ticks) = (_range([point[axis] for point in points]) for axis in (0, 1))
+    (left, right, x_ticks), (low, high, y_ticks) = (ticks([point[axis] for point in points]) for axis in (0, 1))
 
     def at(x: float, y: float) -> tuple[float, float]:
         return _x((x - left) / (right - left)), _y((y - low) / (high - low))
@@ -82,7 +82,7 @@ def curves(title: str, series: Sequence[Series], *, x_label: str, y_label: str) 
     return page
 
 
-def _range(values: Sequence[float]) -> tuple[float, float, list[float]]:
+def ticks(values: Sequence[float]) -> tuple[float, float, list[float]]:
     """Ends of an axis that holds the values, and its ticks: steps of 1, 2 or 5 times a power of ten."""
     low, high = min(values), max(values)
     span = (high - low) or abs(high) or 1.0

@@ -1,0 +1,160 @@
+"""A result folder, read strictly: what the report and the plots are made from."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...data import safe_id
+from ...errors import FileFormatError, UsageError
+from ..folder import FORMAT, HEAD, ROWS, SUMMARY, Folder
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=-]{0,79}")
+_PER_PICTURE = ("mean", "median")
+
+#: A score file's content, or None for a picture that has not been measured yet.
+Score = Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """What a result folder says: ``rows`` and every system's ``scores`` are in the data set's order."""
+
+    folder: Path
+    evaluation: Mapping[str, Any]
+    summary: Mapping[str, Any]
+    rows: Sequence[Mapping[str, Any]]
+    scores: Mapping[str, Sequence[Score]]
+
+    @property
+    def measures(self) -> list[Mapping[str, Any]]:
+        """The protocol's measures, each as ``metrics.protocol.Measure`` describes itself."""
+        return self.evaluation["protocol"]["measures"]
+
+    @property
+    def systems(self) -> list[str]:
+        """The names, in the evaluation's order."""
+        return [system["name"] for system in self.evaluation["systems"]]
+
+
+def read(folder: Path) -> Results:
+    """The whole folder but its pictures.
+
+    Raises ``UsageError`` if it is no result folder, and ``FileFormatError``, which names the file, for one that is damaged, of a
+    later format, of another protocol than the evaluation's, or that holds a name which is not safe as a file's.
+    """
+    place, head = Folder(folder), folder / HEAD
+    if not head.is_file():
+        raise UsageError(f"{folder}: is no result folder (it has no {HEAD}): give one that `showtell evaluate` wrote")
+    evaluation = _json(head, dict)
+    _check(head, evaluation)
+    rows, summary = _json(folder / ROWS, list), _json(folder / SUMMARY, dict)
+    for row in rows:
+        found = row.get("id") if isinstance(row, dict) else None
+        if not isinstance(found, str) or not found or safe_id(found) != found:
+            raise FileFormatError(f"{folder / ROWS}: {found!r:.60} is not safe as a file's name: the file is damaged")
+    names = [system["name"] for system in evaluation["systems"]]
+    if strangers := {line["system"] for line in lines(folder / SUMMARY, summary)} - set(names):
+        raise FileFormatError(
+            f"{folder / SUMMARY}: has the system {min(strangers)!r:.60}, which {HEAD} has not: evaluate again"
+        )
+    digest = evaluation["protocol"].get("digest")
+    scores = {name: [_score(place.score(name, row["id"]), digest) for row in rows] for name in names}
+    return Results(folder=folder, evaluation=evaluation, summary=summary, rows=rows, scores=scores)
+
+
+def lines(path: Path, summary: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """A summary's lines, one a system; its groups' are checked too. Raises ``FileFormatError`` for another form."""
+    rows, groups = summary.get("rows"), summary.get("groups") or {}
+    good = isinstance(rows, list) and all(_is_line(line) for line in rows)
+    if not good or not isinstance(groups, dict) or not all(_is_group(group) for group in groups.values()):
+        raise FileFormatError(f"{path}: has no list of rows with figures: it is not a summary of an evaluation")
+    return summary["rows"]
+
+
+def by_system(group: Any) -> Mapping[str, Mapping[str, Any]]:
+    """The figures of one group of a summary: system -> column -> figure."""
+    return {line["system"]: line["measures"] for line in group} if isinstance(group, list) else group
+
+
+def _is_group(group: Any) -> bool:
+    if isinstance(group, list):
+        return all(_is_line(line) for line in group)
+    return isinstance(group, dict) and all(_are_figures(figures) for figures in group.values())
+
+
+def _is_line(line: Any) -> bool:
+    """Whether it names a system, and everything that a table shows of it is a number or missing."""
+    if not isinstance(line, dict) or not isinstance(line.get("system"), str):
+        return False
+    return _are_numbers(line, "count", "failed", "seconds") and _are_figures(line.get("measures"))
+
+
+def _are_figures(figures: Any) -> bool:
+    return isinstance(figures, dict) and all(
+        isinstance(one, dict) and _are_numbers(one, "value", "low", "high", "count", "invalid")
+        for one in figures.values()
+    )
+
+
+def _are_numbers(of: Mapping[str, Any], *keys: str) -> bool:
+    told = [of[key] for key in keys if of.get(key) is not None]
+    return all(isinstance(one, (int, float)) and math.isfinite(one) for one in told)
+
+
+def per_picture(measures: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The columns that have a value for each picture: all but the figures of a whole set."""
+    return [measure["name"] for measure in measures if measure.get("reduction", "mean") in _PER_PICTURE]
+
+
+def value(score: Score, column: str) -> float | None:
+    """A picture's figure, None where it has none: not measured, failed, undefined."""
+    found = None if score is None else (score.get("values") or {}).get(column)
+    return float(found) if isinstance(found, (int, float)) and math.isfinite(found) else None
+
+
+def _check(path: Path, evaluation: Mapping[str, Any]) -> None:
+    if evaluation.get("format") != FORMAT:
+        raise FileFormatError(
+            f"{path}: has format {evaluation.get('format')!r}, not {FORMAT}: read it with another showtell"
+        )
+    for key, kind in (("dataset", dict), ("protocol", dict), ("systems", list)):
+        if not isinstance(evaluation.get(key), kind):
+            raise FileFormatError(f"{path}: has no {key}: it is damaged")
+    measures = evaluation["protocol"].get("measures")
+    if not isinstance(measures, list) or not all(
+        isinstance(m, dict) and isinstance(m.get("name"), str) for m in measures
+    ):
+        raise FileFormatError(f"{path}: its protocol lists no measures: it is damaged")
+    for system in evaluation["systems"]:
+        name = system.get("name") if isinstance(system, dict) else None
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise FileFormatError(f"{path}: {name!r:.60} is not safe as a folder's name: the file is damaged")
+
+
+def _score(path: Path, digest: Any) -> Score:
+    if not path.is_file():
+        return None
+    found = _json(path, dict)
+    if found.get("protocol") != digest:
+        raise FileFormatError(
+            f"{path}: was measured by protocol {found.get('protocol')!r}, the folder's is {digest!r}: measure again"
+        )
+    return found
+
+
+def _json(path: Path, kind: type) -> Any:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise FileFormatError(f"{path}: is missing: the evaluation did not end; run it again, it goes on") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise FileFormatError(f"{path}: cannot be read as JSON ({error})") from error
+    if not isinstance(found, kind):
+        raise FileFormatError(f"{path}: holds a {type(found).__name__} where a {kind.__name__} belongs")
+    return found
