@@ -1,0 +1,243 @@
+"""The engine: what is kept, what is done again, what is refused; on tiny random models."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from showtell import evaluation
+from showtell.data import Problem, Row, dataset
+from showtell.errors import FileFormatError, ImageError, UsageError
+from showtell.evaluation import running, table
+from showtell.metrics import protocols
+
+COUNT = 5
+
+
+def drawn(number: int) -> Image.Image:
+    rng = np.random.default_rng(number)
+    return Image.fromarray(rng.integers(0, 256, (24, 32, 3), dtype=np.uint8))
+
+
+def mask(number: int) -> np.ndarray:
+    found = np.zeros((24, 32), bool)
+    found[4:12, 8 : 16 + number] = True
+    return found
+
+
+def corrupt() -> Image.Image:
+    raise ImageError("row-2.png: is not a picture that opens")
+
+
+def rows(*, broken: bool = False) -> list[Row]:
+    return [
+        Row(
+            id=f"row-{i}",
+            before=corrupt if broken and i == 2 else partial(drawn, i),
+            after=partial(drawn, 100 + i),
+            mask=partial(mask, i),
+            pair=lambda: (drawn(50), drawn(51)),
+            instructions=("make it [red]", "and night")[: 1 + i % 2],
+            source_caption="a thing",
+            target_caption="a red thing",
+            group=("even", "odd")[i % 2],
+        )
+        for i in range(COUNT)
+    ]
+
+
+@pytest.fixture(scope="module")
+def meter():
+    return protocols.load("pixels")
+
+
+@pytest.fixture
+def models(tiny_instruct_folder, tiny_base_folder):
+    return {"instruct": str(tiny_instruct_folder), "base": str(tiny_base_folder)}
+
+
+FAST = [
+    evaluation.System(name="ip2p", settings={"num_inference_steps": 1}),
+    evaluation.System(name="sdedit", settings={"num_inference_steps": 2, "strength": 0.5}),
+    evaluation.System(name="input"),
+]
+
+
+def stamps(folder: Path) -> dict[str, int]:
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in sorted(folder.rglob("*.png"))}
+
+
+def test_a_run_goes_on_where_it_stopped(tmp_path, meter, models):
+    data = dataset("mine", rows())
+    whole = evaluation.run(data, FAST, meter, tmp_path / "whole", models=models, batch_size=2)
+
+    class Stop(BaseException):
+        pass
+
+    def stop(done: int, total: int, what: str) -> None:
+        if done == 5:
+            raise Stop
+
+    out = tmp_path / "out"
+    with pytest.raises(Stop):
+        evaluation.run(data, FAST, meter, out, models=models, batch_size=2, tick=stop)
+    kept = stamps(out)
+    assert 0 < len([name for name in kept if name.startswith("edits")]) < 3 * COUNT
+    resumed = evaluation.run(data, FAST, meter, out, models=models, batch_size=2)
+    after = stamps(out)
+    assert all(after[name] == stamp for name, stamp in kept.items()), "a picture was made again"
+    for one in (whole, resumed):
+        for row in one["rows"]:
+            row.pop("seconds")
+    assert resumed == whole
+    assert [row["count"] for row in whole["rows"]] == [COUNT] * 3
+    same = next(row for row in whole["rows"] if row["system"] == "input")["measures"]
+    assert same["l1"]["value"] > 0 and same["l1"]["count"] == COUNT
+
+
+def test_order_shards_and_batches_change_nothing(tmp_path, meter, models):
+    data = dataset("mine", rows())
+    evaluation.run(data, FAST[:1], meter, tmp_path / "a", models=models, batch_size=3)
+    for number in (1, 0):
+        evaluation.run(data, FAST[:1], meter, tmp_path / "b", models=models, batch_size=1, shard=(number, 2))
+    first, second = ({one["id"]: one for one in evaluation.scores(tmp_path / name)} for name in ("a", "b"))
+    assert first.keys() == second.keys() and len(first) == COUNT
+    for name, one in first.items():
+        assert one["seed"] == second[name]["seed"] == running.making.seed_of(0, name)
+        for column, value in one["values"].items():
+            assert second[name]["values"][column] == pytest.approx(value, abs=2e-3)
+    assert len({one["seed"] for one in first.values()}) == COUNT
+
+
+def test_a_corrupt_picture_is_counted_and_the_rest_goes_on(tmp_path, meter, models):
+    data = dataset("mine", rows(broken=True), [Problem(id="row-9", what="is missing")])
+    found = evaluation.run(data, FAST, meter, tmp_path, models=models, batch_size=4)
+    assert [(row["count"], row["failed"]) for row in found["rows"]] == [(COUNT - 1, 1)] * 3
+    broken = [one for one in evaluation.scores(tmp_path) if one["error"]]
+    assert {one["id"] for one in broken} == {"row-2"} and "not a picture" in broken[0]["error"]
+    assert found["evaluation"]["dataset"]["problems"] == [{"id": "row-9", "what": "is missing", "kind": "damaged"}]
+    mended = replace(data, rows=tuple(rows()))
+    again = evaluation.run(mended, FAST, meter, tmp_path, models=models)
+    assert [(row["count"], row["failed"]) for row in again["rows"]] == [(COUNT, 0)] * 3
+
+
+def test_other_results_are_refused_not_mixed(tmp_path, meter, models):
+    data = dataset("mine", rows()[:2])
+    bounds = [evaluation.System(name="input"), evaluation.System(name="truth")]
+    evaluation.run(data, bounds, meter, tmp_path, models=models)
+    before = (tmp_path / "summary.json").read_bytes()
+
+    class Other:
+        protocol = replace(meter.protocol, name="another")
+        measure, features, overall = meter.measure, meter.features, meter.overall
+
+    for changed, words in (
+        (lambda: evaluation.run(data, bounds, Other(), tmp_path), "another protocol"),
+        (lambda: evaluation.run(dataset("mine", rows()), bounds, meter, tmp_path), "another data set"),
+        (lambda: evaluation.run(data, bounds, meter, tmp_path, seed=1), "results of seed 0"),
+        (
+            lambda: evaluation.run(data, [evaluation.System(name="input", method="truth")], meter, tmp_path),
+            "'input' with another method",
+        ),
+    ):
+        with pytest.raises(FileFormatError, match=words):
+            changed()
+    assert (tmp_path / "summary.json").read_bytes() == before
+    more = evaluation.run(data, [FAST[0]], meter, tmp_path, models=models)  # one more row of the same table
+    assert [row["system"] for row in more["rows"]] == ["input", "truth", "ip2p"]
+
+
+def test_every_kind_of_system_makes_pictures(tmp_path, meter, models):
+    data = dataset("mine", rows()[:2])
+    few = {"num_inference_steps": 2}
+    systems = [
+        evaluation.System(name="sequential", settings={"num_inference_steps": 1}),
+        evaluation.System(name="visii", settings={"steps": 2, "num_inference_steps": 1, "init": "make it red"}),
+        evaluation.System(name="autoencoder"),
+        evaluation.System(name="truth"),
+        evaluation.System(name="back", method="reconstruct-pti", settings={**few, "inner_steps": 1}),
+        evaluation.System(name="ddim-edit", settings=few),
+    ]
+    found = evaluation.run(data, systems, meter, tmp_path, models=models)
+    errors = [one["error"] for one in evaluation.scores(tmp_path) if one["error"]]
+    assert not errors
+    assert [row["count"] for row in found["rows"]] == [2] * 6
+    assert len(list((tmp_path / "learned" / "visii").iterdir())) == 1  # both rows are shown the same pair
+    truth = next(row for row in found["rows"] if row["system"] == "truth")["measures"]
+    assert truth["l1"]["value"] == 0
+
+
+def test_a_row_without_what_a_system_needs_is_its_failure_alone(tmp_path, meter, models):
+    bare = Row(id="bare", before=partial(drawn, 1))
+    data = dataset("mine", [bare, rows()[0]])
+    systems = [*FAST, evaluation.System(name="truth"), evaluation.System(name="visii", settings={"steps": 2})]
+    found = evaluation.run(data, systems, meter, tmp_path, models=models)
+    assert {row["system"]: row["failed"] for row in found["rows"]} == {
+        "ip2p": 1, "sdedit": 1, "input": 0, "truth": 1, "visii": 1
+    }  # fmt: skip
+    told = {one["system"]: one["error"] for one in evaluation.scores(tmp_path) if one["id"] == "bare"}
+    assert told["ip2p"] == "bare: the data set has no instruction for this row"
+    assert told["sdedit"] == "bare: the data set has no caption of the result for this row"
+    assert told["visii"] == "bare: the data set has no pair that shows the edit for this row"
+
+
+def test_the_table_holds_every_picture_and_the_protocol(tmp_path, meter, models):
+    data = dataset("mine", rows(broken=True))
+    evaluation.run(data, [FAST[0], FAST[2]], meter, tmp_path, models=models)
+    lines, protocol = table.read(tmp_path / "results.parquet")
+    assert len(lines) == 2 * COUNT and protocol == meter.protocol.describe()
+    by_name = {(one["system"], one["id"]): one for one in lines}
+    for one in evaluation.scores(tmp_path):
+        line = by_name[one["system"], one["id"]]
+        assert line["error"] == one["error"] and line["group"] == ("even", "odd")[int(one["id"][-1]) % 2]
+        for column in one["values"]:
+            assert line[column] == one["values"][column]
+
+
+def test_figures_are_means_with_bootstrap_intervals_and_counts(tmp_path, meter, models):
+    found = evaluation.run(dataset("mine", rows()), FAST[2:], meter, tmp_path, models=models)
+    values = [one["values"]["l1"] for one in evaluation.scores(tmp_path)]
+    l1 = found["rows"][0]["measures"]["l1"]
+    assert l1["value"] == pytest.approx(np.mean(values), abs=1e-5)
+    assert min(values) <= l1["low"] < l1["value"] < l1["high"] <= max(values)
+    assert found["groups"]["odd"]["input"]["l1"]["count"] == 2
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: evaluation.check(evaluation.named("ip2p,nothing")), "'nothing' is not known"),
+        (lambda: evaluation.check(evaluation.named("")), "no system to evaluate"),
+        (lambda: evaluation.spec("a=ip2p,guidance"), "is no SETTING=VALUE"),
+        (lambda: evaluation.spec("../x=ip2p"), "its name is of letters"),
+        (lambda: evaluation.swept("foi"), "METHOD.SETTING=VALUE"),
+        (lambda: evaluation.check([FAST[0], evaluation.System(name="ip2p")]), "two systems are called 'ip2p'"),
+        (lambda: evaluation.run(dataset("a", rows()), FAST, None, Path("x"), shard=(2, 2)), "shard 2/2"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_evaluated_is_said_at_once(make, words):
+    with pytest.raises(UsageError, match=words):
+        make()
+
+
+def test_systems_are_read_from_words():
+    one = evaluation.spec("wide=foi@some/folder,gamma=0,tau=0.3,columns=text")
+    assert (one.name, one.method, one.model) == ("wide", "foi", "some/folder")
+    assert one.settings == {"gamma": 0, "tau": 0.3, "columns": "text"}
+    points = evaluation.swept("ip2p.image_guidance_scale=1,1.5")
+    assert [point.name for point in points] == ["ip2p-image_guidance_scale=1", "ip2p-image_guidance_scale=1.5"]
+    assert {point.curve for point in points} == {"ip2p"} and points[1].at == ("image_guidance_scale", 1.5)
+
+
+def test_a_folder_of_something_else_is_no_evaluation(tmp_path):
+    (tmp_path / "evaluation.json").write_text(json.dumps({"format": 99}))
+    with pytest.raises(FileFormatError, match="is not an evaluation that this version reads"):
+        evaluation.scores(tmp_path)
+    with pytest.raises(FileFormatError, match="is not the folder of an evaluation"):
+        evaluation.summary(tmp_path / "nowhere")
