@@ -10,6 +10,7 @@ from showtell.cli import (
     attend,
     bench,
     caption,
+    dataset,
     demo,
     doctor,
     edit,
@@ -57,6 +58,7 @@ caption.register(app)
 attend.register(app)
 replay.register(app)
 scenes.register(app)
+dataset.register(app)
 train.register(app)
 bench.register(app)
 evaluate.register(app)
