@@ -153,8 +153,11 @@ def _write_starter(name: str, folder: Path, card: dict[str, Any], *, force: bool
         (temporary / CARD).write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def load_clip(name_or_path: str | os.PathLike[str] = "starter-clip") -> tuple[Any, Any, Any]:
-    """A CLIP model (float32, eval), its tokenizer and its image processor: ``starter-clip``, a folder or a hub id.
+def load_clip(
+    name_or_path: str | os.PathLike[str] = "starter-clip", *, processor: str | None = None
+) -> tuple[Any, Any, Any]:
+    """A CLIP model (float32, eval), its tokenizer and its image processor: ``starter-clip``, a folder or a hub id. The latter
+    two come from ``processor``, where that is given.
 
     Raises ``ModelError``, one line, for whatever cannot be loaded, also for weights that lack one of the two towers.
     """
@@ -165,7 +168,45 @@ def load_clip(name_or_path: str | os.PathLike[str] = "starter-clip") -> tuple[An
         if name == "starter-clip":
             root = starters_dir()
             return _clip(root), _tokenizer(root), CLIPImageProcessorPil.from_pretrained(root / "clip")
-        return _both_towers(name), CLIPTokenizer.from_pretrained(name), CLIPImageProcessorPil.from_pretrained(name)
+        beside = processor or name
+        return _both_towers(name), CLIPTokenizer.from_pretrained(beside), CLIPImageProcessorPil.from_pretrained(beside)
+
+
+def load_vision(name_or_path: str | os.PathLike[str]) -> tuple[Any, Any]:
+    """A vision transformer with a class token (float32, eval) and its image processor: a folder or a hub id.
+
+    Raises ``ModelError``, one line, for whatever cannot be loaded, lacks weights or has no class token.
+    """
+    import torch
+    from transformers import AutoImageProcessor, AutoModel
+
+    name = os.fspath(name_or_path)
+    with _one_line(name):
+        processor = AutoImageProcessor.from_pretrained(name)
+        model, report = AutoModel.from_pretrained(
+            name, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+        )
+    # Neither the pooler behind the class token nor the token of masked training is asked.
+    missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler.") and "mask_token" not in key)
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise ModelError(f"{name}: its weights are incomplete ({missing[0]}{more} is missing)")
+    if not any(key.endswith("cls_token") for key, _ in model.named_parameters()):
+        raise ModelError(f"{name}: is a {type(model).__name__} without a class token: give a DINOv2, a DINO or a ViT")
+    return model.eval(), processor
+
+
+def load_tensors(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The tensors of a ``.safetensors`` file, by name. Raises ``ModelError``, one line, for what is missing or is none."""
+    from safetensors.torch import load_file
+
+    name = os.fspath(path)
+    if not os.path.isfile(name):
+        raise ModelError(f"{_shortened(name)}: no such file: give a .safetensors file with the weights")
+    if not name.endswith(".safetensors"):
+        raise ModelError(f"{name}: only .safetensors files are loaded; pickles (.ckpt, .pt, .pth, .bin) can run code")
+    with _one_line(name):
+        return load_file(name)
 
 
 def _starter_pipeline(name: str, dtype: Any) -> Any:

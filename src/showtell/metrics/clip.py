@@ -38,14 +38,17 @@ class Clip:
     name: str = "clip"
 
     @classmethod
-    def load(cls, name: str | os.PathLike[str] = "starter-clip", *, device: str = "cpu") -> Clip:
-        """``starter-clip``, a folder or a hub id, on ``device`` (``auto`` or a torch device).
+    def load(
+        cls, name: str | os.PathLike[str] = "starter-clip", *, device: str = "cpu", processor: str | None = None
+    ) -> Clip:
+        """``starter-clip``, a folder or a hub id, on ``device`` (``auto`` or a torch device). ``processor`` names where its
+        tokenizer and image processor are, if not with the weights.
 
         Raises ``ModelError`` for what cannot be loaded and ``UsageError`` for a device that is not there.
         """
         target = loading.pick_device(device)
-        model, tokenizer, processor = loading.load_clip(name)
-        return cls(model=model.to(target), tokenizer=tokenizer, processor=processor, name=os.fspath(name))
+        model, tokenizer, prepare = loading.load_clip(name, processor=processor)
+        return cls(model=model.to(target), tokenizer=tokenizer, processor=prepare, name=os.fspath(name))
 
     @property
     def device(self) -> torch.device:

@@ -9,7 +9,8 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol as Shape
+from typing import TYPE_CHECKING, Any, Literal
+from typing import Protocol as Shape
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,8 +25,9 @@ class Measure:
 
     ``name`` is the column's; ``function`` the name in ``showtell.metrics``; ``model`` the weights that it takes, "" for none;
     ``input`` how pictures become its input, in words; ``where`` the pixels that count; ``range`` the values it can take;
-    ``reduction`` how pictures become one figure: the mean or the median over those where it is defined, or one figure of the set.
-    ``better`` says which way is better. ``label`` is how tables call it.
+    ``reduction`` how pictures become one figure: the mean or the median over those where it is defined, or one figure of the
+    set. ``better`` says which way is better. ``label`` is how tables call it. ``against`` says what a result is compared with,
+    "" where that is in the function's name; ``options`` are the function's other choices, name by name.
     """
 
     name: str
@@ -38,6 +40,8 @@ class Measure:
     reduction: Literal["mean", "median", "set"] = "mean"
     better: Literal["higher", "lower"] = "higher"
     scale: float = 1.0
+    against: Literal["", "the input", "the true picture"] = ""
+    options: tuple[tuple[str, str | int | float], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
