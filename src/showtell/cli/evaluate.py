@@ -25,7 +25,11 @@ def register(app: typer.Typer) -> None:
 def evaluate(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results; a run goes on in it.")],
     dataset: Annotated[
-        str, typer.Option("--dataset", help="scenes, pie-bench, magicbrush, ... ('showtell dataset list').")
+        str,
+        typer.Option(
+            "--dataset",
+            help="scenes, folder, manifest, pie-bench, magicbrush, ip2p, imagenet, coco, foi, tedbench, emuedit.",
+        ),
     ] = ("scenes"),
     data: Annotated[Path | None, typer.Option("--data", help="Where the data set lies; scenes are drawn.")] = None,
     option: Annotated[

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 #: Told (pictures done, pictures in all, what is being done).
 Tick = Callable[[int, int, str], None]
+EQUAL = 100.0
+"""dB that stand for the infinite PSNR of equal pictures, so that means and medians can be taken."""
 MODELS = {"instruct": "starter", "base": "starter-base"}
 
 
@@ -215,8 +217,10 @@ def _checked(row: Row, mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def plain(value: float | None) -> float | None:
-    """A value as JSON can hold it: one that is not finite is no value, and is counted as such."""
-    return None if value is None or not math.isfinite(value) else round(float(value), 6)
+    """A value as JSON can hold it: an infinite one is ``EQUAL``, and one that is not a number is no value and counted as such."""
+    if value is None or math.isnan(value):
+        return None
+    return EQUAL if math.isinf(value) else round(float(value), 6)
 
 
 def png(picture: Image.Image) -> bytes:

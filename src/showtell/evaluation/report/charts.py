@@ -22,8 +22,8 @@ Figure = Mapping[str, float | None]
 
 
 def plots(summary: Mapping[str, Any], scores: Sequence[Mapping[str, Any]]) -> dict[str, Image.Image]:
-    """Charts of a result folder by a name that is safe as a file's: ``intervals-<column>`` for each measure,
-    ``histogram-<column>`` for each that has a value a picture, and ``tradeoff`` where two measures have values.
+    """Charts of a result folder by a name that is safe as a file's: ``intervals-<column>.png`` for each measure,
+    ``histogram-<column>.png`` for each that has a value a picture, and ``tradeoff.png`` where two measures have values.
 
     ``summary`` is summary.json's content, ``scores`` the score files' in any order. What nothing has a value of gets no chart.
     """
@@ -35,14 +35,14 @@ def plots(summary: Mapping[str, Any], scores: Sequence[Mapping[str, Any]]) -> di
         name, title = measure["name"], _title(measure)
         figures = [(labels[row["system"]], row["measures"].get(name) or {}) for row in rows]
         if any(figure.get("value") is not None for _, figure in figures):
-            found[f"intervals-{safe_id(name)}"] = intervals(title, figures)
+            found[f"intervals-{safe_id(name)}.png"] = intervals(title, figures)
     for name in reading.per_picture(measures):
         (measure,) = [m for m in measures if m["name"] == name]
         series = [(label, _values(scores, system, name)) for system, label in labels.items()]
         if any(values for _, values in series):
-            found[f"histogram-{safe_id(name)}"] = histograms(_title(measure), series)
+            found[f"histogram-{safe_id(name)}.png"] = histograms(_title(measure), series)
     if len(measures) > 1 and (drawn := _tradeoff(summary, labels)) is not None:
-        found["tradeoff"] = drawn
+        found["tradeoff.png"] = drawn
     return found
 
 

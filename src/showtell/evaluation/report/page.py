@@ -81,8 +81,20 @@ def _problems(problems: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _protocol(protocol: Mapping[str, Any]) -> str:
-    keys = ("label", "name", "function", "model", "input", "where", "range", "reduction", "better", "scale")
-    heads = ("Measure", "Column", "Function", "Model", "Input", "Pixels", "Range", "Reduction", "Better", "Times")
+    keys = ("label", "name", "function", "model", "input", "where", "against", "range", "reduction", "better", "scale")
+    heads = (
+        "Measure",
+        "Column",
+        "Function",
+        "Model",
+        "Input",
+        "Pixels",
+        "Against",
+        "Range",
+        "Reduction",
+        "Better",
+        "Times",
+    )
     body = [[_text(measure.get(key)) for key in keys] for measure in protocol["measures"]]
     note = f"<p>{_text(protocol.get('note'))}</p>" if protocol.get("note") else ""
     told = f"Protocol {_text(protocol.get('name'))} ({len(body)} measures, digest {_text(protocol.get('digest'))})"

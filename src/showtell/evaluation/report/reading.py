@@ -52,7 +52,7 @@ def read(folder: Path) -> Results:
     if not head.is_file():
         raise UsageError(f"{folder}: is no result folder (it has no {HEAD}): give one that `showtell evaluate` wrote")
     evaluation = _json(head, dict)
-    _check(head, evaluation)
+    check(head, evaluation)
     rows, summary = _json(folder / ROWS, list), _json(folder / SUMMARY, dict)
     for row in rows:
         found = row.get("id") if isinstance(row, dict) else None
@@ -118,7 +118,8 @@ def value(score: Score, column: str) -> float | None:
     return float(found) if isinstance(found, (int, float)) and math.isfinite(found) else None
 
 
-def _check(path: Path, evaluation: Mapping[str, Any]) -> None:
+def check(path: Path, evaluation: Mapping[str, Any]) -> None:
+    """Raise ``FileFormatError`` if ``path`` does not hold what evaluation.json does, or a name that is no folder's."""
     if evaluation.get("format") != FORMAT:
         raise FileFormatError(
             f"{path}: has format {evaluation.get('format')!r}, not {FORMAT}: read it with another showtell"
