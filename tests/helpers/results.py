@@ -188,4 +188,4 @@ def _save(path: Path, drawn: Image.Image) -> None:
 
 def _json(path: Path, told: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(told, ensure_ascii=False, indent=1), encoding="utf-8")
+    path.write_text(json.dumps(told, indent=1), encoding="utf-8")

@@ -20,6 +20,7 @@ from showtell.cli import (
     models,
     replay,
     scenes,
+    study,
     token,
     train,
 )
@@ -61,6 +62,7 @@ scenes.register(app)
 dataset.register(app)
 train.register(app)
 bench.register(app)
+study.register(app)
 evaluate.register(app)
 models.register(app)
 doctor.register(app)
