@@ -23,10 +23,10 @@ def load(path: str | os.PathLike[str], *, count: int | None = 128, seed: int = 0
     listed = read_json(file, dict, "captions in COCO's layout")
     if not all(isinstance(listed.get(key), list) for key in ("images", "annotations")):
         raise FileFormatError(f"{file}: has no lists of images and annotations")
-    captions: dict[object, str] = {}
+    captions: dict[str, str] = {}
     for record in listed["annotations"]:
         if isinstance(record, Mapping) and isinstance(text := record.get("caption"), str) and text.strip():
-            captions.setdefault(record.get("image_id"), " ".join(text.split()))
+            captions.setdefault(str(record.get("image_id")), " ".join(text.split()))
     found = Found("coco", path)
     images = listed["images"]
     if count is not None and count < len(images):
@@ -39,10 +39,10 @@ def load(path: str | os.PathLike[str], *, count: int | None = 128, seed: int = 0
     return found.dataset()
 
 
-def _row(folder: Path, record: object, captions: Mapping[object, str]) -> Row:
+def _row(folder: Path, record: object, captions: Mapping[str, str]) -> Row:
     name = words(record, "file_name")
     assert isinstance(record, Mapping)  # or words() had raised
-    caption = captions.get(record.get("id"))
+    caption = captions.get(str(record.get("id")))
     if caption is None:
         raise Unusable("missing words", "has no caption")
     file = within(folder, name, "the picture")

@@ -62,7 +62,7 @@ def _row(root: Path, key: str, record: Any, border: bool) -> Row:
 def _group(record: Mapping[str, Any]) -> str:
     try:
         number = int(record.get("editing_type_id", ""))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return "unknown"
     return f"{number} {TYPES[number]}" if 0 <= number < len(TYPES) else str(number)
 
@@ -89,10 +89,15 @@ def decode(runs: np.ndarray, *, border: bool = True) -> np.ndarray:
     np.add.at(change, runs[:, 0], 1)
     np.add.at(change, np.minimum(runs.sum(axis=1), length), -1)
     mask = (np.cumsum(change)[:-1] > 0).reshape(SIDE, SIDE)
-    if border:
-        mask[[0, -1], :] = True
-        mask[:, [0, -1]] = True
-    return mask
+    return bordered(mask) if border else mask
+
+
+def bordered(mask: np.ndarray) -> np.ndarray:
+    """An (H, W) mask with its outermost pixels set."""
+    framed = mask.copy()
+    framed[[0, -1], :] = True
+    framed[:, [0, -1]] = True
+    return framed
 
 
 def encode(mask: np.ndarray) -> list[int]:
@@ -110,7 +115,7 @@ def _mask(runs: np.ndarray, file: Path, border: bool) -> np.ndarray:
     from ..images import open_picture
 
     size = open_picture(file).size
-    mask = decode(runs, border=border)
-    if size == (SIDE, SIDE):
-        return mask
-    return np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
+    mask = decode(runs, border=False)
+    if size != (SIDE, SIDE):
+        mask = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
+    return bordered(mask) if border else mask

@@ -74,7 +74,7 @@ def within(root: Path, text: Any, what: str) -> Path:
     if not isinstance(text, str) or not text.strip():
         raise Unusable("missing file", f"{what} is not named")
     parts = PurePosixPath(text.replace("\\", "/"))
-    if parts.is_absolute() or ".." in parts.parts or "\0" in text or _DRIVE.match(text):
+    if parts.is_absolute() or ".." in parts.parts or "\0" in text or any(map(_DRIVE.match, parts.parts)):
         raise Unusable("path", f"{what} {text[:200]!r} leaves the data set's folder: name a file inside it")
     return there(root / parts, what, text)
 
