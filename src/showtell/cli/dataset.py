@@ -15,12 +15,12 @@ from showtell.errors import UsageError
 if TYPE_CHECKING:
     from showtell.data import Dataset, Problem, Row
 
-EPILOG = 'Example: showtell dataset check folder . --set instruction="make it red" --open'
+EPILOG = 'Example: showtell dataset check folder . --option instruction="make it red" --open'
 FOI_EPILOG = "Example: showtell dataset foi house.png -o foi.json --endpoint http://localhost:8000/v1 --model NAME"
 SHOWN = 20
 """Problems that are listed one by one on a terminal; ``--json`` has them all."""
-Set = Annotated[
-    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="An option of the data set; may be repeated.")
+Option = Annotated[
+    list[str] | None, typer.Option("--option", metavar="NAME=VALUE", help="An option of the data set; may be repeated.")
 ]
 
 
@@ -35,7 +35,7 @@ def check(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The data set: pie-bench, magicbrush, ip2p, folder ...")],
     path: Annotated[Path | None, typer.Argument(metavar="PATH", help="Where it lies; scenes has no path.")] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first rows.")] = None,
-    chosen: Set = None,
+    option: Option = None,
     opened: Annotated[bool, typer.Option("--open", help="Open every picture and every mask, too.")] = False,
     as_json: options.Json = False,
 ) -> None:
@@ -47,7 +47,7 @@ def check(
     from showtell import data
     from showtell.data.options import parse
 
-    found = data.load(name, path, limit=limit, **parse(chosen or ()))
+    found = data.load(name, path, limit=limit, **parse(option or ()))
     problems = list(found.problems)
     if opened:
         problems += _open_all(found, as_json=as_json)
