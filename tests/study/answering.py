@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from showtell.study import Key
+from showtell.study import Key, make
 from showtell.study.plan import Question
+from tests.helpers import results
 
 Choose = Callable[[Question], str | None]
 """From a question to the system that is chosen; None leaves a check's right answer out, and a question unanswered."""
@@ -35,3 +36,12 @@ def answered(key: Key, choose: Choose, *, who: str = "AAAA-2222", pass_checks: b
 def write(path: Path, content: Mapping[str, Any]) -> Path:
     path.write_text(json.dumps(content), encoding="utf-8")
     return path
+
+
+def example(*, finished: bool) -> None:
+    """What the examples of the help need in the working folder: results, and when ``finished`` a study and its answers."""
+    root = results.build("results", systems=("ip2p", "foi"), parquet=False)
+    if finished:
+        key = make(root, systems=["ip2p", "foi"], count=4, checks=2).key
+        write(Path("study.key.json"), key.described())
+        write(Path("answers.json"), answered(key, lambda question: "foi"))
