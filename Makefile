@@ -60,6 +60,7 @@ docs: $(STAMP) ## build the documentation into site/
 	$(BIN)/python tools/cli_reference.py --check
 	$(BIN)/python tools/readme_figures.py --check
 	$(BIN)/python tools/leaderboard.py --check
+	$(BIN)/python tools/protocol_tables.py --check
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 wheel: $(STAMP) ## build dist/*.whl

@@ -53,6 +53,18 @@ def test_order_rotation_and_shift_change_nothing_and_scale_goes_in_squared():
     assert frechet.distance(2 * a, 2 * b) == pytest.approx(4 * found, rel=1e-6)
 
 
+def test_few_rows_of_many_numbers_are_what_the_covariances_say():
+    make = torch.Generator().manual_seed(8)
+    a, b = (
+        torch.randn(7, 9, generator=make, dtype=torch.float64),
+        torch.randn(5, 9, generator=make, dtype=torch.float64),
+    )
+    first, second = torch.cov(a.T), torch.cov(b.T)
+    trace = torch.linalg.eigvals(first @ second).real.clamp(min=0).sqrt().sum()
+    wanted = (a.mean(0) - b.mean(0)).square().sum() + first.trace() + second.trace() - 2 * trace
+    assert frechet.distance(a, b) == pytest.approx(float(wanted), abs=1e-5)
+
+
 def test_classes_are_compared_each_with_its_own_and_averaged():
     make = torch.Generator().manual_seed(6)
     rows, real = torch.randn(10, 3, generator=make), torch.randn(12, 3, generator=make)

@@ -28,6 +28,8 @@ def distance(features_a: torch.Tensor, features_b: torch.Tensor) -> float:
     if first.shape[1] != second.shape[1]:
         raise UsageError(f"features of {first.shape[1]} and of {second.shape[1]} numbers cannot be compared")
     gap = (first.mean(0) - second.mean(0)).square().sum()
+    if max(len(first), len(second)) <= first.shape[1]:
+        return float((gap + _by_rows(first, second)).clamp(min=0))
     a, b = torch.cov(first.T).reshape(2 * (first.shape[1],)), torch.cov(second.T).reshape(2 * (second.shape[1],))
     # S_a S_b is similar to S_a^(1/2) S_b S_a^(1/2), which is symmetric and has no negative eigenvalue but by rounding.
     root = _root(a)
@@ -60,6 +62,16 @@ def class_distance(
                 raise UsageError(f"class {name!r} has {len(rows)} {which} pictures: two are the fewest")
         found.append(distance(own, real))
     return sum(found) / len(found)
+
+
+def _by_rows(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """tr(S_a + S_b - 2 (S_a S_b)^(1/2)) where there are fewer rows than numbers: with S_a = A^T A and S_b = B^T B, the root's
+    trace is the sum of the singular values of A B^T, which is small.
+    """
+    import torch
+
+    a, b = ((x - x.mean(0)) / (len(x) - 1) ** 0.5 for x in (a, b))
+    return a.square().sum() + b.square().sum() - 2 * torch.linalg.svdvals(a @ b.T).sum()
 
 
 def _root(matrix: torch.Tensor) -> torch.Tensor:

@@ -26,13 +26,6 @@ if TYPE_CHECKING:
 Values = list["float | None"]
 _CHUNK = 16
 
-#: What kind of model each function takes; the others take none.
-KINDS = {
-    "clip_image": "clip", "clip_directional": "clip", "clip_text": "clip", "clip_score": "clip", "clip_visual": "clip",
-    "perceptual_distance": "clip", "frechet_distance": "clip", "class_frechet_distance": "clip",
-    "dino_image": "dino", "structure_distance": "dino", "lpips": "lpips", "pick_score": "pick",
-}  # fmt: skip
-
 _PICTURES: dict[str, Callable[[Example], Any]] = {
     "before": lambda e: e.before,
     "result": lambda e: e.result,
@@ -213,5 +206,3 @@ FUNCTIONS: dict[str, Callable[[Batch, Measure, Any], Values]] = {
     "edit_error": _on_truth(truth.edit_error),
     "outside_psnr": _on_truth(truth.outside_psnr),
 }
-#: Figures of a whole set: each is made of the same features of results and of true pictures.
-OF_SETS = ("frechet_distance", "class_frechet_distance")

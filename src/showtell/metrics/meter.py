@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from . import frechet, measuring
 from .protocol import Example, Protocol
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+
+_CHUNK = 64
 
 
 class ProtocolMeter:
@@ -16,6 +22,8 @@ class ProtocolMeter:
         self.protocol = protocol
         self._models = dict(models)
         self._batch = measuring.Batch([])
+        self._reals: Mapping[str, Sequence[Callable[[], Image.Image]]] = {}
+        self._of_reals: dict[tuple[Any, str], torch.Tensor] = {}
 
     def measure(self, examples: Sequence[Example]) -> list[dict[str, float | None]]:
         """Of each example, column -> value. None where an example lacks what the measure takes (a mask, a true picture,
@@ -30,25 +38,29 @@ class ProtocolMeter:
         return [{name: values[i] for name, values in columns.items()} for i in range(len(batch.examples))]
 
     def features(self, examples: Sequence[Example]) -> list[dict[str, list[float]]]:
-        """Of each example, what each figure of a whole set is made of: column -> the result's features, then the true
-        picture's. A column is missing where there is no true picture. Figures of the same features share the first one's
-        column.
+        """Of each example, what figures of a whole set are made of: column -> the result's features, and behind them the true
+        picture's where there is one. Figures of the same features share the first one's column.
         """
         batch, found = self._of(examples), [{} for _ in examples]
         for column in {self._shared(measure.name) for measure in self._sets}:
             model = self._models[column]
-            for told, result, truth in zip(
-                found, batch.features(model, "result"), batch.features(model, "after"), strict=True
-            ):
-                if result is not None and truth is not None:
-                    told[column] = [round(value, 7) for value in (*result.tolist(), *truth.tolist())]
+            both = (batch.features(model, which) for which in ("result", "after"))
+            for told, result, truth in zip(found, *both, strict=True):
+                values = [*result.tolist(), *(() if truth is None else truth.tolist())]
+                told[column] = [round(value, 7) for value in values]
         return found
+
+    def use_reals(self, reals: Mapping[str, Sequence[Callable[[], Image.Image]]]) -> None:
+        """Compare with real pictures of each group, from now on, instead of with the true picture of each row. ``reals`` opens
+        them, group by group; that is done when a figure of the set is first asked for.
+        """
+        self._reals, self._of_reals = reals, {}
 
     def overall(
         self, features: Sequence[Mapping[str, Sequence[float]]], groups: Sequence[str]
     ) -> dict[str, float | None]:
-        """The figures of a whole set, column -> value; ``groups`` are the classes of class-conditional ones. None where the
-        set, or any of its classes, has fewer than two pictures: a figure that leaves a class out is another figure.
+        """The figures of a whole set, column -> value; ``groups`` are the classes of class-conditional ones. None where the set,
+        or any of its classes, has fewer than two pictures on either side: a figure that leaves a class out is another figure.
         """
         return {m.name: self._one_of_set(m.function, self._shared(m.name), features, groups) for m in self._sets}
 
@@ -57,12 +69,35 @@ class ProtocolMeter:
     ) -> float | None:
         import torch
 
-        known = [(told[column], group) for told, group in zip(features, groups, strict=True) if told.get(column)]
-        classes = [group for _, group in known] if function == "class_frechet_distance" else [""] * len(known)
-        if not known or any(classes.count(name) < 2 for name in set(classes)):
+        model = self._models[column]
+        width = int(model.model.config.projection_dim)
+        known = [(told[column], group) for told, group in zip(features, groups, strict=True) if column in told]
+        result = torch.tensor([row[:width] for row, _ in known], dtype=torch.float64)
+        classes = [group for _, group in known]
+        if self._reals:
+            parts = [(self._real(model, name), name) for name in dict.fromkeys(classes) if name in self._reals]
+        else:
+            rows = [(row[width:], name) for row, name in known if len(row) > width]
+            parts = [(torch.tensor([row], dtype=torch.float64), name) for row, name in rows]
+        truths = [name for rows, name in parts for _ in range(len(rows))]
+        if function == "frechet_distance":
+            classes, truths = [""] * len(classes), [""] * len(truths)
+        if not known or any(classes.count(name) < 2 or truths.count(name) < 2 for name in set(classes)):
             return None
-        result, truth = torch.tensor([row for row, _ in known], dtype=torch.float64).chunk(2, dim=1)
-        return frechet.class_distance(result, classes, truth, classes)
+        return frechet.class_distance(result, classes, torch.cat([rows for rows, _ in parts]), truths)
+
+    def _real(self, model: Any, group: str) -> torch.Tensor:
+        """The features of a group's real pictures, (N, p); opened a few at a time, once."""
+        import torch
+
+        if (model, group) not in self._of_reals:
+            opens = self._reals[group]
+            parts = [
+                model.image_features([one() for one in opens[first : first + _CHUNK]])
+                for first in range(0, len(opens), _CHUNK)
+            ]
+            self._of_reals[model, group] = torch.cat(parts).double().cpu() if parts else torch.zeros(0, 1).double()
+        return self._of_reals[model, group]
 
     @property
     def _sets(self) -> list[Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 from typing import Protocol as Shape
@@ -94,6 +94,10 @@ class Meter(Shape):
 
     def features(self, examples: Sequence[Example]) -> list[dict[str, list[float]]]:
         """Of each picture, what the protocol's figures of a whole set are made of: column -> features."""
+        ...
+
+    def use_reals(self, reals: Mapping[str, Sequence[Callable[[], Image.Image]]]) -> None:
+        """Compare sets with real pictures of each group, where a data set has them, and not with each row's true picture."""
         ...
 
     def overall(

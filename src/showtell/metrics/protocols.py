@@ -32,6 +32,15 @@ _STARTER = "starter-clip"
 _LARGE = "openai/clip-vit-large-patch14"
 _BASE = "openai/clip-vit-base-patch32"
 _COSINE = "[-1, 1]"
+
+#: What kind of model each function takes; the others take none.
+KINDS = {
+    "clip_image": "clip", "clip_directional": "clip", "clip_text": "clip", "clip_score": "clip", "clip_visual": "clip",
+    "perceptual_distance": "clip", "frechet_distance": "clip", "class_frechet_distance": "clip",
+    "dino_image": "dino", "structure_distance": "dino", "lpips": "lpips", "pick_score": "pick",
+}  # fmt: skip
+#: Figures of a whole set: each is made of the same features of results and of true pictures.
+OF_SETS = ("frechet_distance", "class_frechet_distance")
 #: LPIPS has no weights that could be fetched by name: the user gives the file.
 _NO_FILE = "a safetensors file of the user's"
 
@@ -189,8 +198,8 @@ _ALL = (
     Protocol(
         name="pti",
         note="PTI's ImageNet figures: LPIPS to the input (the paper names no network: AlexNet is our reading), and in place of "
-        "CSFID, which is over Inception features, the class-conditional Fréchet distance over CLIP features of results and true "
-        "pictures. PSNR is of the reconstruction table; SSIM is ours.",
+        "CSFID, which is over Inception features, the class-conditional Fréchet distance over CLIP features of results and of "
+        "the target class's own pictures. PSNR is of the reconstruction table; SSIM is ours.",
         measures=(
             _lpips("alex"),
             _frechet(_LARGE, label="class Fréchet (CLIP)"),
@@ -224,8 +233,6 @@ def choose(name: str, *, models: Mapping[str, str | os.PathLike[str]] | None = N
     file. The names go into the protocol, so another model is another digest. Raises ``UsageError`` for a name or a kind that is
     not known or not needed.
     """
-    from .measuring import KINDS
-
     if name not in PROTOCOLS:
         raise UsageError(f"protocol {name!r} is not known: choose one of {', '.join(PROTOCOLS)}")
     protocol, given = PROTOCOLS[name], {kind: os.fspath(model) for kind, model in (models or {}).items()}
@@ -244,7 +251,6 @@ def load(name: str, *, models: Mapping[str, str | os.PathLike[str]] | None = Non
     Raises ``UsageError`` as :func:`choose` does, and ``ModelError``, one line with the mend, for a model that cannot be loaded;
     no other one is ever taken in its place.
     """
-    from .measuring import KINDS
     from .meter import ProtocolMeter
 
     protocol = choose(name, models=models)
@@ -270,7 +276,7 @@ def _load(protocol: Protocol, measure: Measure, kind: str, device: str) -> Any:
 
     options: dict[str, Any] = dict(_choices(measure, kind))
     given = "a safetensors file" if kind == "lpips" else "a folder or a hub id"
-    mend = f"give models={{{kind!r}: ...}}, {given}; docs/metrics.md says where from"
+    mend = f"give models={{{kind!r}: ...}} (--weights {kind}=...), {given}; docs/metrics.md says where from"
     if measure.model == _NO_FILE:
         raise ModelError(
             f"the protocol {protocol.name!r} needs LPIPS weights ({options['network']}) for {measure.name}: {mend}"
