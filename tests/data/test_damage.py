@@ -107,7 +107,7 @@ DAMAGE = {
     "coco caption": ("coco", put(COCO, [{"image_id": 1, "caption": "one"}], "annotations"), "missing words", "000000000000.jpg"),
     "foi picture": ("foi", gone("pictures/1.png"), "missing file", "pictures/1.png"),
     "foi caption": ("foi", drop("foi.json", "*", "source_caption"), "missing words", "pictures/0.png"),
-    "foi instructions": ("foi", put("foi.json", [{"text": "one"}], "*", "instructions"), "missing words", "pictures/0.png"),
+    "foi instructions": ("foi", put("foi.json", [], "*", "instructions"), "missing words", "pictures/0.png"),
     "foi keyword": ("foi", put("foi.json", "dog", "*", "instructions", 0, "keyword"), "damaged", "pictures/0.png"),
     "foi masks": ("foi", put("foi.json", ["pictures/mask1.png"], "*", "masks"), "mask", "pictures/0.png"),
     "foi mask's size": ("foi", small_mask("pictures/mask2.png"), "mask", "pictures/0.png"),

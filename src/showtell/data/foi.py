@@ -17,8 +17,8 @@ from . import openers
 from .reading import Found, Unusable, bracketed, from_json, json_lines, read_json, within
 from .rows import Dataset, Row, safe_id
 
-FEWEST, MOST = 2, 4
-"""Instructions that a picture has."""
+MOST = 4
+"""Instructions that a picture may have. The paper's own have 2 to 4, those of its single-instruction half 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +94,8 @@ def check(entry: Entry) -> None:
     empty caption, or another number of masks than of instructions.
     """
     count = len(entry.instructions)
-    if not FEWEST <= count <= MOST:
-        raise Unusable("missing words", f"has {count} instructions, not {FEWEST} to {MOST}")
+    if not 1 <= count <= MOST:
+        raise Unusable("missing words", f"has {count} instructions, not 1 to {MOST}")
     for number, told in enumerate(entry.instructions, start=1):
         if not told.text.strip():
             raise Unusable("missing words", f"instruction {number} is empty")
@@ -116,6 +116,7 @@ def _row(root: Path, entry: Entry) -> Row:
     file = within(root, entry.image, "the picture")
     masks = [within(root, mask, "the mask") for mask in entry.masks]
     openers.check_masks(masks, file)
+    count = len(entry.instructions)
     after = openers.picture(within(root, entry.after, "the result")) if entry.after is not None else None
     return Row(
         id=safe_id(entry.id or str(Path(entry.image).with_suffix(""))),
@@ -125,7 +126,7 @@ def _row(root: Path, entry: Entry) -> Row:
         instructions=tuple(bracketed(told.text, told.keyword) for told in entry.instructions),
         source_caption=entry.source_caption,
         target_caption=entry.target_caption,
-        group=entry.group or f"{len(entry.instructions)} instructions",
+        group=entry.group or f"{count} instruction{'s'[: count > 1]}",
     )
 
 

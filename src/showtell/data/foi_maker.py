@@ -23,6 +23,8 @@ from .rows import Problem
 
 SIDE = 1024
 """Longest side of the picture that the model is shown, in pixels."""
+FEWEST = 2
+"""Instructions that are asked for at least; at most ``foi.MOST``."""
 LONGEST = 300
 """Longest text that is taken from an answer, in characters."""
 QUESTION = """You write test cases for a program that edits photographs by instructions.
@@ -123,7 +125,7 @@ def ask(endpoint: Endpoint, picture: str | os.PathLike[str], name: str, *, attem
     """One picture's entry. Raises ``ImageError`` for the picture, ``Refused`` or ``Unanswered`` for the endpoint, ``Unusable``
     where no answer was as it should be.
     """
-    question = QUESTION.format(count=f"{foi.FEWEST} to {foi.MOST}")
+    question = QUESTION.format(count=f"{FEWEST} to {foi.MOST}")
     shown = {"type": "image_url", "image_url": {"url": data_url(picture)}}
     talk: list[dict[str, Any]] = [{"role": "user", "content": [{"type": "text", "text": question}, shown]}]
     wrong = ""
@@ -149,6 +151,8 @@ def understood(answer: str) -> foi.Entry:
         raise Unusable("answer", f"it is not JSON ({error})") from error
     wanted = ("instructions", "source_caption", "target_caption")
     entry = foi.parse({"image": "?", **{key: value[key] for key in wanted if key in value}})
+    if len(entry.instructions) < FEWEST:
+        raise Unusable("answer", f"has {len(entry.instructions)} instructions, not {FEWEST} to {foi.MOST}")
     texts = [entry.source_caption, entry.target_caption, *(told.text for told in entry.instructions)]
     if any(len(text) > LONGEST or not text.isprintable() for text in texts):
         raise Unusable("answer", f"a text in it has several lines or is longer than {LONGEST} characters")
