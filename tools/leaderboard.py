@@ -25,7 +25,8 @@ from showtell.evaluation.report.embedded import decimals
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE, ENTRIES = ROOT / "docs" / "leaderboard.md", ROOT / "docs" / "results" / "leaderboard"
-FORMAT = 1
+#: An entry's number, the entry, and one of its lines.
+Row = tuple[int, Mapping[str, Any], Mapping[str, Any]]
 HEAD = """# Leaderboard
 
 *This page is made from the files in `docs/results/leaderboard` by `tools/leaderboard.py`.*
@@ -141,13 +142,15 @@ def board(entries: Sequence[dict[str, Any]]) -> str:
     dataset, protocol = evaluation["dataset"], evaluation["protocol"]
     measures = protocol["measures"]
     rows = [(number, one, line) for number, one in enumerate(entries, 1) for line in one["rows"]]
-    rows.sort(key=lambda row: _rank(row[2], measures))
-    known = {m["name"]: [v for _, _, line in rows if (v := _value(line, m["name"])) is not None] for m in measures}
+    rows.sort(key=lambda row: _rank(row, measures))
+    rated = [row for row in rows if not _bound(row)] or rows
+    known = {m["name"]: [v for _, _, line in rated if (v := _value(line, m["name"])) is not None] for m in measures}
     heads = ["System", "Model", *(_head(m) for m in measures), "Pictures", "Result"]
     body = []
-    for number, one, line in rows:
-        system = next(s for s in one["evaluation"]["systems"] if s["name"] == line["system"])
-        cells = [_cell(line["measures"].get(m["name"]) or {}, m, known[m["name"]]) for m in measures]
+    for row in rows:
+        number, one, line = row
+        system, mark = _system(row), not _bound(row)
+        cells = [_cell(line["measures"].get(m["name"]) or {}, m, known[m["name"]], mark=mark) for m in measures]
         body.append([_named(line, system), _model(system), *cells, _counts(line, dataset), f"{number}"])
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, ["---"] * len(heads), *body))
     note = f" {plain(protocol['note'])}" if protocol.get("note") else ""
@@ -160,10 +163,19 @@ def board(entries: Sequence[dict[str, Any]]) -> str:
     return f"\n## {title}\n\n{about}\n\n{table}\n\nThe results:\n\n{made}\n"
 
 
-def _rank(line: Mapping[str, Any], measures: Sequence[Mapping[str, Any]]) -> tuple[bool, float, str]:
-    value = _value(line, measures[0]["name"]) if measures else None
+def _system(row: Row) -> Mapping[str, Any]:
+    return next(system for system in row[1]["evaluation"]["systems"] if system["name"] == row[2]["system"])
+
+
+def _bound(row: Row) -> bool:
+    """Whether a row is a bound (the input, the truth): those stand last and are not marked as the best."""
+    return bool(reading.bound(_system(row)))
+
+
+def _rank(row: Row, measures: Sequence[Mapping[str, Any]]) -> tuple[bool, bool, float, str]:
+    value = _value(row[2], measures[0]["name"]) if measures else None
     sign = 1 if measures and measures[0].get("better") == "lower" else -1
-    return value is None, sign * (value or 0.0), line["system"]
+    return _bound(row), value is None, sign * (value or 0.0), row[2]["system"]
 
 
 def _value(line: Mapping[str, Any], column: str) -> float | None:
@@ -174,13 +186,13 @@ def _head(measure: Mapping[str, Any]) -> str:
     return f"{plain(measure.get('label') or measure['name'])} {'↓' if measure.get('better') == 'lower' else '↑'}"
 
 
-def _cell(figure: Mapping[str, Any], measure: Mapping[str, Any], known: Sequence[float]) -> str:
+def _cell(figure: Mapping[str, Any], measure: Mapping[str, Any], known: Sequence[float], *, mark: bool) -> str:
     value, low, high = (figure.get(key) for key in ("value", "low", "high"))
     if value is None:
         return "–"
-    places = decimals(known)
-    best = min(known) if measure.get("better") == "lower" else max(known)
-    text = f"**{value:.{places}f}**" if value == best and len(known) > 1 else f"{value:.{places}f}"
+    places = decimals(known or [value])
+    best = min(known, default=None) if measure.get("better") == "lower" else max(known, default=None)
+    text = f"**{value:.{places}f}**" if mark and value == best and len(known) > 1 else f"{value:.{places}f}"
     if low is not None and high is not None:
         text += f"<br><small>{low:.{places}f} to {high:.{places}f}</small>"
     if figure.get("invalid"):

@@ -40,7 +40,8 @@ def plots(summary: Mapping[str, Any], scores: Sequence[Mapping[str, Any]]) -> di
         (measure,) = [m for m in measures if m["name"] == name]
         series = [(label, _values(scores, system, name)) for system, label in labels.items()]
         if any(values for _, values in series):
-            found[f"histogram-{safe_id(name)}.png"] = histograms(_title(measure), series)
+            middle = measure.get("reduction", "mean")
+            found[f"histogram-{safe_id(name)}.png"] = histograms(_title(measure), series, middle=middle)
     if len(measures) > 1 and (drawn := _tradeoff(summary, labels)) is not None:
         found["tradeoff.png"] = drawn
     return found
@@ -74,8 +75,10 @@ def intervals(title: str, figures: Sequence[tuple[str, Figure]]) -> Image.Image:
     return page
 
 
-def histograms(title: str, series: Sequence[tuple[str, Sequence[float]]]) -> Image.Image:
-    """A row for each system over one axis with the same bins; heights are shares of its pictures, the line its mean."""
+def histograms(title: str, series: Sequence[tuple[str, Sequence[float]]], *, middle: str = "mean") -> Image.Image:
+    """A row for each system over one axis with the same bins; heights are shares of its pictures, the line their mean, or with
+    ``middle="median"`` their median.
+    """
     every = [v for _, values in series for v in values]
     tall = 56
     page, pen, across = _page(title, _TOP + tall * len(series) + _BOTTOM, every)
@@ -98,7 +101,7 @@ def histograms(title: str, series: Sequence[tuple[str, Sequence[float]]]) -> Ima
         _text(pen, (_LEFT - 12, base - 36), _cut(pen, label, _LEFT - 20), align="right")
         _text(pen, (_LEFT - 12, base - 19), f"{len(values)} pictures", align="right", fill=_GREY, size=11)
         if values:
-            x = across(statistics.fmean(values))
+            x = across(statistics.median(values) if middle == "median" else statistics.fmean(values))
             pen.line([(x, base - tall + 8), (x, base)], fill=colour, width=3)
     return page
 
@@ -140,6 +143,7 @@ def tradeoff(curves: Mapping[str, Sequence[tuple[str, Figure, Figure]]], *, x_la
     for mark in marks:
         pen.line([(70, up(mark)), (_WIDE - _RIGHT, up(mark))], fill=_PALE)
         _text(pen, (62, up(mark) - 8), f"{mark:g}", align="right", fill=_GREY)
+    taken = [_around(across(x["value"] or 0.0), up(y["value"] or 0.0)) for _, x, y in points]
     for number, (name, own) in enumerate(curves.items()):
         colour = _COLOURS[number % len(_COLOURS)]
         centres = [(across(x["value"] or 0.0), up(y["value"] or 0.0)) for _, x, y in own]
@@ -148,11 +152,32 @@ def tradeoff(curves: Mapping[str, Sequence[tuple[str, Figure, Figure]]], *, x_la
             for figure, move, at in ((x, across, cy), (y, up, cx)):
                 ends = [move(v) for v in (figure.get("low"), figure.get("high")) if v is not None]
                 if len(ends) == 2:
-                    pen.line([(e, at) if move is across else (at, e) for e in ends], fill=colour)
+                    pen.line([(e, at) if move is across else (at, e) for e in ends], fill=_pale(colour))
             pen.ellipse((cx - 4, cy - 4, cx + 4, cy + 4), fill=colour)
             told = label if label == name or len(own) < 2 else f"{name} {label}"
-            _text(pen, (cx + 7, cy - 19), told, fill=colour, size=11, align="left" if cx < 560 else "right")
+            _text(pen, _free(pen, told, (cx, cy), taken), told, fill=colour, size=11)
     return page
+
+
+def _around(x: float, y: float) -> tuple[float, float, float, float]:
+    return x - 5, y - 5, x + 5, y + 5
+
+
+def _free(
+    pen: ImageDraw.ImageDraw, text: str, at: tuple[float, float], taken: list[tuple[float, float, float, float]]
+) -> tuple[float, float]:
+    """Where a point's label covers nothing that is there already, which is then taken: beside, above or below it."""
+    wide, tall = pen.textlength(text, font=ImageFont.load_default(11)), 13
+    tries = [(8, -18), (-8 - wide, -18), (8, 4), (-8 - wide, 4), (-wide / 2, -24), (-wide / 2, 10), (12, -34), (12, 20)]
+    boxes = [(at[0] + x, at[1] + y, at[0] + x + wide, at[1] + y + tall) for x, y in tries]
+
+    def good(box: tuple[float, float, float, float]) -> bool:
+        clear = all(box[0] >= o[2] or o[0] >= box[2] or box[1] >= o[3] or o[1] >= box[3] for o in taken)
+        return clear and box[0] > 70 and box[2] < _WIDE - 4
+
+    chosen = next((box for box in boxes if good(box)), boxes[0])
+    taken.append(chosen)
+    return chosen[:2]
 
 
 def _page(

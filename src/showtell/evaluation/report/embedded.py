@@ -96,7 +96,12 @@ def thumbnail(path: Path, side: int) -> str | None:
 
 def _measure(measure: Mapping[str, Any]) -> dict[str, Any]:
     better = "lower" if measure.get("better") == "lower" else "higher"
-    return {"name": measure["name"], "label": str(measure.get("label") or measure["name"]), "better": better}
+    return {
+        "name": measure["name"],
+        "label": str(measure.get("label") or measure["name"]),
+        "better": better,
+        "reduction": measure.get("reduction", "mean"),
+    }
 
 
 def _system(system: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -106,6 +111,7 @@ def _system(system: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, 
         "label": str(labels.get(system["name"]) or system["name"]),
         "curve": str(system.get("curve") or system["name"]),
         "at": system.get("at"),
+        "bound": reading.bound(system),
     }
 
 

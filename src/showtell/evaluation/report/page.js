@@ -32,6 +32,10 @@
   }
   const text = (value, places) => (isNumber(value) ? value.toFixed(places) : "–");
   const better = (column, a, b) => (measures.get(column).better === "lower" ? a < b : a > b);
+  const bestOf = (column, values) => {
+    const known = values.filter(isNumber);
+    return known.length > 1 ? known.reduce((a, b) => (better(column, a, b) ? a : b)) : null;
+  };
   const name = (column) => measures.get(column).label || column;
   const arrow = (column) => (measures.get(column).better === "lower" ? "lower is better" : "higher is better");
 
@@ -79,10 +83,9 @@
     const found = data.groups.map((g) => data.systems.map((one) => g.systems[one.name]?.[column]));
     const places = decimals(found.flat().map((cell) => cell?.value));
     const body = data.groups.map((group, i) => {
-      const values = found[i].map((cell) => cell?.value).filter(isNumber);
-      const best = values.length ? values.reduce((a, b) => (better(column, a, b) ? a : b)) : null;
+      const best = bestOf(column, found[i].map((cell, k) => (data.systems[k].bound ? null : cell?.value)));
       return h("tr", {}, h("th", { scope: "row" }, group.name || "(no group)"), h("td", {}, String(group.count)),
-        found[i].map((cell) => h("td", { class: cell?.value === best && best !== null ? "best" : null },
+        found[i].map((cell, k) => h("td", { class: best !== null && cell?.value === best && !data.systems[k].bound ? "best" : null },
           text(cell?.value, places), isNumber(cell?.low) ? h("small", {}, ` ${text(cell.low, places)} to ${text(cell.high, places)}`) : null)));
     });
     $("group-table").replaceChildren(
@@ -120,6 +123,7 @@
       s("text", { x: at.left - 6, y: Y(tick) + 4, "text-anchor": "end", class: "tick" }, tick.toFixed(y.places))));
     svg.append(s("text", { x: (at.left + at.right) / 2, y: 414, "text-anchor": "middle", class: "axis" }, `${name(cx)} (${arrow(cx)})`),
       s("text", { transform: `translate(13 ${(at.top + at.bottom) / 2}) rotate(-90)`, "text-anchor": "middle", class: "axis" }, `${name(cy)} (${arrow(cy)})`));
+    for (const p of points) placed.push({ l: X(p.x.value) - 5, r: X(p.x.value) + 5, t: Y(p.y.value) - 5, b: Y(p.y.value) + 5 });
     curves.forEach((curve, index) => {
       const own = points.filter((p) => p.curve === curve).sort((a, b) => Number(a.at?.value) - Number(b.at?.value) || 0);
       const group = s("g", { class: colour(index), "data-curve": curve });
@@ -142,16 +146,23 @@
 
   // A point's label where it covers no other: right, left, above or below it.
   function label(words, px, py, placed, at) {
-    const w = 7 * words.length, tries = [[9, -7], [-9 - w, -7], [-w / 2, -12], [-w / 2, 20], [9, 16], [-9 - w, 16]];
+    const w = 7 * words.length, tries = [[9, -7], [-9 - w, -7], [9, 16], [-9 - w, 16], [-w / 2, -12], [-w / 2, 22],
+      [14, -22], [-14 - w, -22], [14, 32], [-14 - w, 32]];
     const box = ([dx, dy]) => ({ l: px + dx, r: px + dx + w, t: py + dy - 12, b: py + dy + 2 });
     const free = (b) => b.l > at.left && b.r < at.right + 14 && !placed.some((o) => b.l < o.r && o.l < b.r && b.t < o.b && o.t < b.b);
     const chosen = tries.find((t) => free(box(t))) || (px + w > at.right ? tries[1] : tries[0]);
-    placed.push(box(chosen), { l: px - 6, r: px + 6, t: py - 6, b: py + 6 });
+    placed.push(box(chosen));
     return s("text", { x: px + chosen[0], y: py + chosen[1], class: "label" }, words);
   }
 
-  // One row a system, all over the same axis and bins; the line is the mean.
-  function histograms(host, series, title, zero) {
+  function median(values) {
+    const sorted = [...values].sort((a, b) => a - b), half = sorted.length >> 1;
+    return sorted.length % 2 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2;
+  }
+
+  // One row a system, all over the same axis and bins; the line is the mean, or the median where the measure is reduced by it.
+  function histograms(host, series, title, { zero = false, middle = "mean" } = {}) {
+    const centre = middle === "median" ? median : mean;
     const all = series.flatMap((one) => one.values);
     if (!all.length) return host.replaceChildren(h("p", {}, "No picture has a value of this measure."));
     const reduce = (better, start) => all.reduce((a, b) => (better(b, a) ? b : a), start);
@@ -170,8 +181,8 @@
         s("rect", { x: left + i * step + 0.5, width: step - 1, y: base - (share / top) * (tall - 24), height: (share / top) * (tall - 24) },
           s("title", {}, `${Math.round(share * one.values.length)} of ${one.values.length}`))));
       group.append(s("line", { x1: left, x2: right, y1: base, y2: base, class: "base" }));
-      const told = one.values.length ? `mean ${text(mean(one.values), places)}, ${one.values.length} pictures` : "no value";
-      if (one.values.length) group.append(s("line", { x1: X(mean(one.values)), x2: X(mean(one.values)), y1: base - tall + 24, y2: base, class: "mean" }));
+      const told = one.values.length ? `${middle} ${text(centre(one.values), places)}, ${one.values.length} pictures` : "no value";
+      if (one.values.length) group.append(s("line", { x1: X(centre(one.values)), x2: X(centre(one.values)), y1: base - tall + 24, y2: base, class: "mean" }));
       group.append(s("text", { x: left, y: base - tall + 17, class: "label" }, `${one.label}: ${told}`));
       svg.append(group);
     });
@@ -184,7 +195,7 @@
     const column = $("histogram-measure").value;
     histograms($("histograms"), data.systems.map((one) => ({
       ...one, colour: curves.indexOf(one.curve), values: data.values[one.name][column].filter(isNumber),
-    })), `${name(column)} (${arrow(column)})`, false);
+    })), `${name(column)} (${arrow(column)})`, { middle: measures.get(column).reduction });
   }
 
   // -- two systems, picture by picture ----------------------------------------------------------------------------------
@@ -222,7 +233,7 @@
       h("strong", {}, `${labels.get(a)} minus ${labels.get(b)}: ${signed(mean(differences))}`),
       ` in the mean of ${name(column)} (95 % interval ${signed(low)} to ${signed(high)}; ${both.length} pictures that both have). `,
       `${labels.get(a)} is better on ${wins}, the same on ${both.length - wins - losses}, worse on ${losses}.`);
-    histograms(host, [{ name: a, label: "Difference", colour: 0, values: differences }], `${name(column)}: difference`, true);
+    histograms(host, [{ name: a, label: "Difference", colour: 0, values: differences }], `${name(column)}: difference`, { zero: true });
   }
 
   // -- the pictures, side by side ---------------------------------------------------------------------------------------
@@ -243,26 +254,29 @@
     drawRows();
   }
 
+  // What the bounds "input" and "truth" are measured as stands below the pictures that they are.
+  const bounds = new Map(data.systems.filter((one) => one.bound).map((one) => [one.bound, one.name]));
   const pictures = (row) => [
-    { label: "Input", src: row.input, file: `inputs/${row.id}.png` },
-    ...(data.truths ? [{ label: "Truth", src: row.truth, file: `truths/${row.id}.png` }] : []),
-    ...data.systems.map((one) => ({ label: one.label, system: one.name, src: row.edits[one.name],
+    { label: "Input", src: row.input, system: bounds.get("input"), bound: true, file: `inputs/${row.id}.png` },
+    ...(data.truths ? [{ label: "Truth", src: row.truth, system: bounds.get("truth"), bound: true, file: `truths/${row.id}.png` }] : []),
+    ...data.systems.filter((one) => !one.bound).map((one) => ({ label: one.label, system: one.name, src: row.edits[one.name],
       error: row.errors[one.name], seed: row.seeds[one.name], file: `edits/${one.name}/${row.id}.png` })),
   ];
 
   function cell(picture, row, index, number) {
-    if (!picture.src) return h("td", {}, h("p", { class: "none" }, picture.error || (picture.system ? "no result" : "none")));
+    if (!picture.src) return h("td", {}, h("p", { class: "none" }, picture.error || (picture.bound ? "none" : "no result")));
     const image = h("img", { src: picture.src, alt: `${picture.label} of ${row.id}`, class: row.small ? "small" : null });
     return h("td", {}, h("button", { class: "picture", type: "button", onclick: () => enlarge(index, number) }, image));
   }
 
   function card(row, index) {
     const all = pictures(row);
-    const figures = data.columns.map((column) => {
-      const values = all.map((p) => (p.system ? data.values[p.system][column][row.at] : undefined)), known = values.filter(isNumber);
-      const best = known.length > 1 ? known.reduce((a, b) => (better(column, a, b) ? a : b)) : null;
+    const some = $("show-figures").checked ? data.columns : data.columns.filter((c) => c === $("show-sort").value || data.axes.includes(c));
+    const figures = some.map((column) => {
+      const values = all.map((p) => (p.system ? data.values[p.system][column][row.at] : undefined));
+      const best = bestOf(column, values.map((v, i) => (all[i].bound ? null : v)));
       return h("tr", {}, h("th", { scope: "row" }, name(column)),
-        values.map((v) => h("td", { class: isNumber(v) && v === best ? "best" : null }, v === undefined ? "" : text(v, data.places[column]))));
+        values.map((v, i) => h("td", { class: isNumber(v) && v === best && !all[i].bound ? "best" : null }, v === undefined ? "" : text(v, data.places[column]))));
     });
     const captions = [row.source, row.target].filter(Boolean).join(" → ");
     return h("article", { class: "row", id: `row-${index}`, tabindex: "-1" },
@@ -344,7 +358,7 @@
     const systems = data.systems.map((one) => [one.name, one.label]);
     options($("curve-x"), every, data.axes[0]);
     options($("curve-y"), every, data.axes[1]);
-    options($("group-measure"), every, data.axes[1]);
+    options($("group-measure"), every);
     for (const id of ["histogram-measure", "pair-measure"]) options($(id), own, data.axes[1]);
     options($("pair-a"), systems, systems[0]?.[0]);
     options($("pair-b"), systems, systems[Math.min(1, systems.length - 1)]?.[0]);
@@ -357,6 +371,8 @@
       listen(["histogram-measure"], drawHistograms);
       listen(["pair-a", "pair-b", "pair-measure"], drawPaired);
     }
+    $("show-figures").checked = data.columns.length <= 4;
+    $("show-figures").addEventListener("change", drawRows);
     listen(["show-group", "show-search", "show-sort", "show-system", "show-order"], select);
     $("show-previous").addEventListener("click", () => turn(page - 1));
     $("show-next").addEventListener("click", () => turn(page + 1));

@@ -81,24 +81,24 @@ def _problems(problems: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _protocol(protocol: Mapping[str, Any]) -> str:
-    keys = ("label", "name", "function", "model", "input", "where", "against", "range", "reduction", "better", "scale")
-    heads = (
-        "Measure",
-        "Column",
-        "Function",
-        "Model",
-        "Input",
-        "Pixels",
-        "Against",
-        "Range",
-        "Reduction",
-        "Better",
-        "Times",
-    )
-    body = [[_text(measure.get(key)) for key in keys] for measure in protocol["measures"]]
+    heads = ("Measure", "Function", "Of what", "Values")
+    body = [_measure(measure) for measure in protocol["measures"]]
     note = f"<p>{_text(protocol.get('note'))}</p>" if protocol.get("note") else ""
     told = f"Protocol {_text(protocol.get('name'))} ({len(body)} measures, digest {_text(protocol.get('digest'))})"
     return f"<details><summary>{told}</summary>{note}{_table(heads, body)}</details>"
+
+
+def _measure(measure: Mapping[str, Any]) -> list[str]:
+    """Everything that a measure's value depends on, in four cells."""
+    against = f"; against {measure['against']}" if measure.get("against") else ""
+    scale = f", times {measure['scale']:g}" if measure.get("scale", 1) != 1 else ""
+    values = f"{measure.get('range')}, {measure.get('reduction')}{scale}; {measure.get('better')} is better"
+    return [
+        f"{_text(measure.get('label'))}<small>{_text(measure['name'])}</small>",
+        f"<code>{_text(measure.get('function'))}</code><small>{_text(measure.get('model'))}</small>",
+        f'<div class="wide">{_text(measure.get("where"))}{_text(against)}; {_text(measure.get("input"))}</div>',
+        _text(values),
+    ]
 
 
 def _systems(systems: Sequence[Mapping[str, Any]]) -> str:
@@ -129,7 +129,8 @@ def _heads(heads: Sequence[str]) -> str:
 
 def _reading(results: Results) -> str:
     missing = sum(score is None for own in results.scores.values() for score in own)
-    text = "Each figure with its 95 % interval; the best of a column is marked."
+    bounds = any(reading.bound(system) for system in results.evaluation["systems"])
+    text = "Each figure with its 95 % interval; the best of a column is marked" + (", bounds apart." if bounds else ".")
     return text + (f" <strong>{missing} pictures are not measured yet.</strong>" if missing else "")
 
 
@@ -138,7 +139,11 @@ def _summary(results: Results) -> str:
     measures = [measure["name"] for measure in results.measures]
     rows = results.summary["rows"]
     known = {name: [_figure(row, name).get("value") for row in rows] for name in measures}
-    best = {m["name"]: _best(known[m["name"]], m.get("better") == "lower") for m in results.measures}
+    bounds = {system["name"] for system in results.evaluation["systems"] if reading.bound(system)}
+    rated = {
+        name: [_figure(row, name).get("value") for row in rows if row["system"] not in bounds] for name in measures
+    }
+    best = {m["name"]: _best(rated[m["name"]], m.get("better") == "lower") for m in results.measures}
     places = {name: embedded.decimals(known[name]) for name in measures}
     heads = [_head("System", text=True)]
     for measure in results.measures:
@@ -152,9 +157,11 @@ def _summary(results: Results) -> str:
     for row in rows:
         label = str(row.get("label") or row.get("system"))
         cells = [f'<td data-value="{escape(label)}">{_text(label)}</td>']
-        cells += [_cell(_figure(row, name), places[name], best[name]) for name in measures]
+        out = row["system"] in bounds
+        cells += [_cell(_figure(row, name), places[name], None if out else best[name]) for name in measures]
         cells += [_plain(row.get("count")), _plain(row.get("failed")), _plain(row.get("seconds"), ".2f")]
-        body.append(f"<tr>{''.join(cells)}</tr>")
+        kind = ' class="bound"' if out else ""
+        body.append(f"<tr{kind}>{''.join(cells)}</tr>")
     table = f'<table class="sortable" id="summary-table"><thead><tr>{"".join(heads)}</tr></thead>'
     return f"{table}<tbody>{''.join(body)}</tbody></table>"
 

@@ -15,6 +15,7 @@ from ...errors import FileFormatError, UsageError
 from ..folder import FORMAT, HEAD, ROWS, SUMMARY, Folder
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=-]{0,79}")
+BOUNDS = ("input", "truth")
 _PER_PICTURE = ("mean", "median")
 
 #: A score file's content, or None for a picture that has not been measured yet.
@@ -105,6 +106,12 @@ def _are_figures(figures: Any) -> bool:
 def _are_numbers(of: Mapping[str, Any], *keys: str) -> bool:
     told = [of[key] for key in keys if of.get(key) is not None]
     return all(isinstance(one, (int, float)) and math.isfinite(one) for one in told)
+
+
+def bound(system: Mapping[str, Any]) -> str:
+    """``input`` or ``truth`` for a system that makes no picture but stands for one: it is never marked as the best. Else ""."""
+    method = system.get("method")
+    return method if method in BOUNDS else ""
 
 
 def per_picture(measures: Sequence[Mapping[str, Any]]) -> list[str]:
