@@ -191,8 +191,8 @@ def _cell(figure: Mapping[str, Any], measure: Mapping[str, Any], known: Sequence
     if value is None:
         return "–"
     places = decimals(known or [value])
-    best = min(known, default=None) if measure.get("better") == "lower" else max(known, default=None)
-    text = f"**{value:.{places}f}**" if mark and value == best and len(known) > 1 else f"{value:.{places}f}"
+    best = reading.best(known, lower=measure.get("better") == "lower")
+    text = f"**{value:.{places}f}**" if mark and value == best else f"{value:.{places}f}"
     if low is not None and high is not None:
         text += f"<br><small>{low:.{places}f} to {high:.{places}f}</small>"
     if figure.get("invalid"):

@@ -100,6 +100,15 @@ def test_another_protocol_or_listing_is_another_board(tool, board, summary, othe
     assert board.page.read_text(encoding="utf-8").count("\n## drawn") == 2
 
 
+def test_bounds_stand_last_and_are_not_the_best(board, tmp_path):
+    built = results.build(tmp_path / "bounds", rows=3, systems=("foi", "pti", "truth"), parquet=False)
+    add(board, built / "summary.json")
+    board()
+    found = rows(board.page.read_text(encoding="utf-8"))
+    assert [row[0].split("<")[0] for row in found] == ["pti", "foi", "truth"]
+    assert "**" in found[0][2] and "**" not in "".join(found[1] + found[2])
+
+
 def test_the_digest_is_the_protocols_own(tool):
     assert tool.digest(json.loads(json.dumps(results.PROTOCOL.describe()))) == results.PROTOCOL.digest
 

@@ -157,3 +157,17 @@ def test_the_first_axes_are_what_was_kept_and_how_far_it_went():
     assert embedded.axes(measures) == ("clip_image", "clip_text")
     assert embedded.axes(measures[3:]) == ("psnr", "psnr")
     assert reading.per_picture([{"name": "a", "reduction": "set"}, {"name": "b"}]) == ["b"]
+
+
+def test_points_of_a_sweep_are_called_by_their_value_where_that_says_which():
+    def made(*named):
+        systems = [{"name": n, "curve": c, "at": {"name": "x", "value": v} if v else None} for n, c, v in named]
+        return reading.labels({"systems": systems}, {"rows": [{"system": n, "label": n} for n, _, _ in named]})
+
+    assert made(("foi-x=1", "foi", 1), ("pti", "pti", None)) == {"foi-x=1": "foi 1", "pti": "pti"}
+    assert made(("foi-x=1", "foi", 1), ("foi-y=1", "foi", 1)) == {"foi-x=1": "foi-x=1", "foi-y=1": "foi-y=1"}
+
+
+def test_nothing_is_the_best_of_equals():
+    assert reading.best([0.5, None, 0.7], lower=True) == 0.5 and reading.best([0.5, 0.7], lower=False) == 0.7
+    assert reading.best([0.5, 0.5], lower=True) is None and reading.best([None], lower=False) is None

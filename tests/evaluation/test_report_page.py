@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -11,7 +12,8 @@ from tests.helpers import results
 from tests.helpers.browser import PHONE, launch, page
 
 HOSTILE = "</script><img src=x onerror=document.title='taken'>"
-SYSTEMS = ("foi-1", "foi-2", "ip2p")
+SYSTEMS = ("foi-1", "foi-2", "foi-3")
+LABELS = ["foi 1.0", "foi 2.0", "foi 3.0"]  # points of one sweep
 
 
 @pytest.fixture(scope="module")
@@ -49,14 +51,14 @@ def ids(tab) -> list[str]:
 
 def test_a_click_on_a_columns_head_sorts_best_first_then_turns(tab):
     tab.get_by_role("button", name="PSNR").first.click()
-    assert column(tab, 1) == ["ip2p", "foi-2", "foi-1"]
+    assert column(tab, 1) == LABELS[::-1]
     tab.get_by_role("button", name="PSNR").first.click()
-    assert column(tab, 1) == ["foi-1", "foi-2", "ip2p"]
+    assert column(tab, 1) == LABELS
     tab.get_by_role("button", name="L1").first.click()
     values = [float(text) for text in column(tab, 3)]
     assert values == sorted(values)
     tab.get_by_role("button", name="System").first.click()
-    assert column(tab, 1) == sorted(SYSTEMS)
+    assert column(tab, 1) == LABELS
 
 
 def test_pictures_are_filtered_searched_and_sorted(tab):
@@ -91,10 +93,10 @@ def test_keys_go_through_the_pictures_and_a_click_enlarges(tab):
     tab.fill("#show-search", "")
     tab.locator("#row-0 button.picture").nth(2).click()
     assert tab.locator("#viewer").is_visible() and tab.locator("#viewer figcaption").all_inner_texts()[1].startswith(
-        "foi-1"
+        "foi 1.0"
     )
     tab.keyboard.press("ArrowRight")
-    assert tab.locator("#viewer figcaption").all_inner_texts()[1].startswith("foi-2")
+    assert tab.locator("#viewer figcaption").all_inner_texts()[1].startswith("foi 2.0")
     tab.keyboard.press("ArrowDown")
     assert "row-001" in tab.locator("#viewer .about").inner_text()
     tab.keyboard.press("Escape")
@@ -116,12 +118,12 @@ def test_charts_follow_what_is_chosen(tab):
 
 
 def test_two_systems_are_compared_picture_by_picture(tab):
-    tab.select_option("#pair-a", "ip2p")
+    tab.select_option("#pair-a", "foi-3")
     tab.select_option("#pair-b", "foi-1")
     tab.select_option("#pair-measure", "psnr")
     said = tab.locator("#pair-text").inner_text()
-    assert "ip2p minus foi-1: +2.000" in said and "23 pictures" in said
-    assert "ip2p is better on 23, the same on 0, worse on 0" in said
+    assert "foi 3.0 minus foi 1.0: +2.000" in said and "23 pictures" in said
+    assert "foi 3.0 is better on 23, the same on 0, worse on 0" in said
     tab.select_option("#pair-b", "foi-2")
     tab.select_option("#pair-measure", "l1")
     said = tab.locator("#pair-text").inner_text()
@@ -150,3 +152,23 @@ def test_without_scripts_the_summary_is_still_there(browser, path):
     with page(browser, path, java_script_enabled=False) as tab:
         assert tab.locator("#summary-table tbody tr").count() == 3 and tab.locator(".still").is_visible()
         assert not tab.locator("#pictures").is_visible()
+
+
+def test_bounds_stand_below_their_pictures_and_are_never_the_best(browser, tmp_path):
+    folder = results.build(tmp_path / "out", rows=3, systems=("foi", "pti", "truth"), parquet=False)
+    told = json.loads((folder / "evaluation.json").read_text())
+    assert told["systems"][2]["method"] == "truth"
+    for score in (folder / "scores" / "truth").iterdir():
+        score.write_text(json.dumps(json.loads(score.read_text()) | {"values": {"psnr": 100.0, "l1": 0.0}}))
+    (folder / "report.html").write_text(report.html(folder), encoding="utf-8")
+    with page(browser, folder / "report.html") as tab:
+        card = tab.locator("#row-0")
+        assert card.locator("thead th").all_inner_texts() == ["Input", "Truth", "foi", "pti"]
+        assert card.locator("tbody tr").nth(1).locator("td").all_inner_texts() == ["", "100.0", "20.0", "21.0"]
+        assert card.locator("td.best").all_inner_texts() == ["21.0", "0.0500"]
+        assert (
+            tab.locator("#summary-table .bound .best").count() == 0 and tab.locator("#summary-table .best").count() == 2
+        )
+        tab.select_option("#histogram-measure", "psnr")
+        assert tab.locator("#histogram-note").inner_text() == "truth is 100 for every picture."
+        assert tab.locator("#histograms g").count() == 2

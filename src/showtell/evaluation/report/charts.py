@@ -29,16 +29,22 @@ def plots(summary: Mapping[str, Any], scores: Sequence[Mapping[str, Any]]) -> di
     """
     measures = summary["evaluation"]["protocol"]["measures"]
     rows = summary["rows"]
-    labels = {row["system"]: str(row.get("label") or row["system"]) for row in rows}
+    labels = reading.labels(summary["evaluation"], summary)
+    bounds = {system["name"] for system in summary["evaluation"]["systems"] if reading.bound(system)}
     found = {}
     for measure in measures:
         name, title = measure["name"], _title(measure)
-        figures = [(labels[row["system"]], row["measures"].get(name) or {}) for row in rows]
+        told = [(row["system"], row["measures"].get(name) or {}) for row in rows]
+        # A bound that is the same for every picture (100 dB, a similarity of 1) would only stretch the axis.
+        figures = [
+            (labels[s], f) for s, f in told if s not in bounds or f.get("low") is None or f["low"] != f.get("high")
+        ]
         if any(figure.get("value") is not None for _, figure in figures):
             found[f"intervals-{safe_id(name)}.png"] = intervals(title, figures)
     for name in reading.per_picture(measures):
         (measure,) = [m for m in measures if m["name"] == name]
-        series = [(label, _values(scores, system, name)) for system, label in labels.items()]
+        found_of = {system: _values(scores, system, name) for system in labels}
+        series = [(labels[s], own) for s, own in found_of.items() if s not in bounds or len(set(own)) > 1]
         if any(values for _, values in series):
             middle = measure.get("reduction", "mean")
             found[f"histogram-{safe_id(name)}.png"] = histograms(_title(measure), series, middle=middle)

@@ -23,7 +23,7 @@ from .reading import Results
 #: Measures of how far an edit went, and of how much was kept: what trade-off curves are first drawn over.
 EDITED = ("directional", "clip_text", "clip_visual", "pick", "success", "frechet")
 KEPT = ("clip_image", "dino", "psnr", "ssim", "lpips", "structure", "l1", "l2")
-_JPEG = 90
+_JPEG = 86
 _EXACT = 64
 _SMALL = 128
 
@@ -40,7 +40,7 @@ def embedded(results: Results, *, side: int, most: int) -> dict[str, Any]:
         "columns": columns,
         "places": {c: decimals([v for own in values.values() for v in own[c]]) for c in columns},
         "axes": list(axes(results.measures)),
-        "systems": [_system(system, results.summary) for system in results.evaluation["systems"]],
+        "systems": [_system(system, results.labels) for system in results.evaluation["systems"]],
         "summary": {line["system"]: line["measures"] for line in results.summary["rows"]},
         "groups": _groups(results),
         "values": values,
@@ -90,7 +90,7 @@ def thumbnail(path: Path, side: int) -> str | None:
         return None
     picture.thumbnail((side, side), Image.Resampling.LANCZOS)
     kind, buffer = "png" if max(picture.size) <= _EXACT else "jpeg", io.BytesIO()
-    picture.save(buffer, kind, optimize=True, **({} if kind == "png" else {"quality": _JPEG, "subsampling": 0}))
+    picture.save(buffer, kind, optimize=True, **({} if kind == "png" else {"quality": _JPEG}))
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
@@ -104,12 +104,12 @@ def _measure(measure: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _system(system: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, Any]:
-    labels = {line["system"]: line.get("label") for line in summary["rows"]}
+def _system(system: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, Any]:
+    name = system["name"]
     return {
-        "name": system["name"],
-        "label": str(labels.get(system["name"]) or system["name"]),
-        "curve": str(system.get("curve") or system["name"]),
+        "name": name,
+        "label": labels[name],
+        "curve": str(system.get("curve") or name),
         "at": system.get("at"),
         "bound": reading.bound(system),
     }

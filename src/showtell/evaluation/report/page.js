@@ -34,7 +34,7 @@
   const better = (column, a, b) => (measures.get(column).better === "lower" ? a < b : a > b);
   const bestOf = (column, values) => {
     const known = values.filter(isNumber);
-    return known.length > 1 ? known.reduce((a, b) => (better(column, a, b) ? a : b)) : null;
+    return new Set(known).size > 1 ? known.reduce((a, b) => (better(column, a, b) ? a : b)) : null;
   };
   const name = (column) => measures.get(column).label || column;
   const arrow = (column) => (measures.get(column).better === "lower" ? "lower is better" : "higher is better");
@@ -193,9 +193,13 @@
 
   function drawHistograms() {
     const column = $("histogram-measure").value;
-    histograms($("histograms"), data.systems.map((one) => ({
+    const own = data.systems.map((one) => ({
       ...one, colour: curves.indexOf(one.curve), values: data.values[one.name][column].filter(isNumber),
-    })), `${name(column)} (${arrow(column)})`, { middle: measures.get(column).reduction });
+    }));
+    // A bound that is the same for every picture (100 dB, a similarity of 1) would only stretch the axis.
+    const flat = own.filter((one) => one.bound && new Set(one.values).size < 2);
+    $("histogram-note").textContent = flat.filter((one) => one.values.length).map((one) => `${one.label} is ${one.values[0]} for every picture.`).join(" ");
+    histograms($("histograms"), own.filter((one) => !flat.includes(one)), `${name(column)} (${arrow(column)})`, { middle: measures.get(column).reduction });
   }
 
   // -- two systems, picture by picture ----------------------------------------------------------------------------------

@@ -143,7 +143,7 @@ def _summary(results: Results) -> str:
     rated = {
         name: [_figure(row, name).get("value") for row in rows if row["system"] not in bounds] for name in measures
     }
-    best = {m["name"]: _best(rated[m["name"]], m.get("better") == "lower") for m in results.measures}
+    best = {m["name"]: reading.best(rated[m["name"]], lower=m.get("better") == "lower") for m in results.measures}
     places = {name: embedded.decimals(known[name]) for name in measures}
     heads = [_head("System", text=True)]
     for measure in results.measures:
@@ -155,8 +155,8 @@ def _summary(results: Results) -> str:
     ]
     body = []
     for row in rows:
-        label = str(row.get("label") or row.get("system"))
-        cells = [f'<td data-value="{escape(label)}">{_text(label)}</td>']
+        label, name = results.labels[row["system"]], row["system"]
+        cells = [f'<td data-value="{_text(label)}" title="{_text(name)}">{_text(label)}</td>']
         out = row["system"] in bounds
         cells += [_cell(_figure(row, name), places[name], None if out else best[name]) for name in measures]
         cells += [_plain(row.get("count")), _plain(row.get("failed")), _plain(row.get("seconds"), ".2f")]
@@ -173,11 +173,6 @@ def _head(words: str, *, better: str = "lower", text: bool = False) -> str:
 
 def _figure(row: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return row["measures"].get(name) or {}
-
-
-def _best(values: Sequence[float | None], lower: bool) -> float | None:
-    known = [value for value in values if value is not None]
-    return None if len(known) < 2 else min(known) if lower else max(known)
 
 
 def _cell(figure: Mapping[str, Any], places: int, best: float | None) -> str:

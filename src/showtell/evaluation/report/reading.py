@@ -42,6 +42,11 @@ class Results:
         """The names, in the evaluation's order."""
         return [system["name"] for system in self.evaluation["systems"]]
 
+    @property
+    def labels(self) -> dict[str, str]:
+        """How each system is called."""
+        return labels(self.evaluation, self.summary)
+
 
 def read(folder: Path) -> Results:
     """The whole folder but its pictures.
@@ -106,6 +111,26 @@ def _are_figures(figures: Any) -> bool:
 def _are_numbers(of: Mapping[str, Any], *keys: str) -> bool:
     told = [of[key] for key in keys if of.get(key) is not None]
     return all(isinstance(one, (int, float)) and math.isfinite(one) for one in told)
+
+
+def labels(evaluation: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, str]:
+    """How charts and tables call each system: its label in the summary; a point of a sweep, which has none of its own, by its
+    curve and value alone where that says which it is.
+    """
+    given = {line["system"]: str(line.get("label") or line["system"]) for line in summary["rows"]}
+    found = {}
+    for system in evaluation["systems"]:
+        name, at = system["name"], system.get("at")
+        plain = given.get(name, name)
+        found[name] = f"{system.get('curve')} {at.get('value')}" if isinstance(at, dict) and plain == name else plain
+    twice = {label for label in found.values() if list(found.values()).count(label) > 1}
+    return {name: given.get(name, name) if label in twice else label for name, label in found.items()}
+
+
+def best(values: Sequence[float | None], *, lower: bool) -> float | None:
+    """The best of what has a value; None where there are not two different ones to choose from."""
+    known = {value for value in values if value is not None}
+    return None if len(known) < 2 else min(known) if lower else max(known)
 
 
 def bound(system: Mapping[str, Any]) -> str:
