@@ -147,7 +147,10 @@ class Bench:
 
     def measured(self, system: System, cases: Cases) -> list[dict[str, Any]]:
         """Edit the cases and measure each against its truth."""
-        edits = edited(self.editor_of(system), system, cases)
+        return self.entries(edited(self.editor_of(system), system, cases), cases)
+
+    def entries(self, edits: Sequence[Any], cases: Cases) -> list[dict[str, Any]]:
+        """What is kept of each edit."""
         before = self.clip.image_features([case.before for _, case in cases])
         after = self.clip.image_features([edit.image for edit in edits])
         texts = [self.clip.text_features([case.captions[i] for _, case in cases]) for i in (0, 1)]
@@ -196,7 +199,8 @@ def _entry(seed: int, case: scenes.Case, edit: Any, *, image: float, directional
         "image": round(image, 5),
         "directional": None if math.isnan(directional) else round(directional, 5),
     }
-    if edit.keywords and edit.keywords[0] is not None:
+    # A method that describes has one region for all that changes.
+    if len(edit.keywords or ()) == len(case.keywords) and edit.keywords[0] is not None:
         entry["iou"] = [round(_iou(mask, truth), 4) for mask, truth in zip(edit.masks, case.masks, strict=True)]
         entry["keywords"] = [found == true for found, true in zip(edit.keywords, case.keywords, strict=True)]
     return entry

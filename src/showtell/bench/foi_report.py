@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from showtell.bench import foi_sheets, plots
+from showtell.bench import foi_compared, foi_sheets
 from showtell.bench.foi import (
     FOI,
     IP2P,
     JOINED,
-    LABELS,
     PAPER,
     SEQUENTIAL,
     TRUTH,
@@ -21,6 +20,8 @@ from showtell.bench.foi import (
     Bench,
     System,
 )
+from showtell.bench.foi_compared import Compared, Extras
+from showtell.bench.foi_text import charts, markdown
 from showtell.bench.visii_report import machine
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
     from showtell.bench.foi import Say
     from showtell.editor import Editor
+
+__all__ = ["QUICK", "Counts", "by_iou", "charts", "markdown", "measure", "paired", "summary"]
 
 MAIN = (IP2P, SEQUENTIAL, FOI)
 VARIANTS = (JOINED, PAPER, TRUTH, TRUTH_JOINED)
@@ -40,24 +43,42 @@ PARTS = (1, 2, 3, 4)
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """Cases: of one instruction, of 2, 3 and 4 each, the same for the variants, and of each number for the ablations."""
+    """Cases: of one instruction, of 2, 3 and 4 each, the same for the variants, and of each number for the ablations; of Table
+    1, single and of 2, 3 and 4 each; pictures of Table 6.
+    """
 
     single: int = 500
     multi: int = 200
     variants: int = 200
     variants_multi: int = 100
     ablations: int = 20
+    table1: int = 48
+    table1_multi: int = 8
+    table6: int = 8
     sheets: bool = True
 
 
-QUICK = Counts(single=20, multi=10, variants=10, variants_multi=5, ablations=4, sheets=False)
+QUICK = Counts(
+    single=20, multi=10, variants=10, variants_multi=5, ablations=4, table1=4, table1_multi=2, table6=1, sheets=False
+)
 
 
 def measure(
-    editor: Editor, folder: Path, counts: Counts, *, say: Say, sheets: dict[str, Image.Image]
+    editor: Editor,
+    folder: Path,
+    counts: Counts,
+    *,
+    say: Say,
+    sheets: dict[str, Image.Image],
+    base: str = "starter-base",
+    extras: Extras | None = None,
 ) -> dict[str, Any]:
-    """Run what is missing in ``folder`` and return every figure; the sheets of pictures go into ``sheets``."""
-    bench = Bench(editor, folder, say=say)
+    """Run what is missing in ``folder`` and return every figure; the sheets of pictures go into ``sheets``.
+
+    ``base`` is the text-to-image model of methods that describe, ``extras`` what Table 1 takes beside it.
+    """
+    bench, extras = Bench(editor, folder, base=base, say=say), extras or Extras()
+    also = [System(name=f"also-{name}", method=name) for name in extras.also]
     card = editor.card.get("defaults", {}).get("foi", {})
     figures: dict[str, Any] = {
         "counts": dict(counts.__dict__),
@@ -68,13 +89,19 @@ def measure(
     }
     entries = {}
     if counts.single or counts.multi:
-        figures["main"], entries = _by_parts(bench, MAIN, counts.single, counts.multi)
+        figures["main"], entries = _by_parts(bench, (*MAIN, *also), counts.single, counts.multi)
         figures["local"] = _local(entries)
         figures["by_iou"] = by_iou([entry for part in entries.values() for entry in part["foi"]])
     if counts.variants or counts.variants_multi:
         figures["variants"], _ = _by_parts(bench, (IP2P, FOI, *VARIANTS), counts.variants, counts.variants_multi)
     if counts.ablations:
         figures["ablations"] = _ablations(bench, card, counts.ablations)
+    if counts.table1 or counts.table6:
+        compared = Compared(editor, folder / "compared", extras, base=base, say=say)
+        if counts.table1:
+            figures["table1"] = foi_compared.table_one(compared, counts.table1, counts.table1_multi)
+        if counts.table6:
+            figures["table6"] = foi_compared.table_six(compared, counts.table6)
     if counts.sheets:
         sheets.update(foi_sheets.draw_all(editor, say=say))
     return figures
@@ -189,134 +216,3 @@ def by_iou(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         if part:
             found.append({"from": low, "to": high, "count": len(part), "inside": _share(part)})
     return found
-
-
-def markdown(figures: dict[str, Any]) -> str:
-    """The tables as text."""
-    lines = [
-        f"<!-- made by `showtell bench foi` on {figures['machine']}, model {figures['model']}, {figures['dtype']} -->",
-        "",
-    ]
-    for key, title in (
-        ("main", "Against IP2P"),
-        ("local", "Against IP2P, those of these cases that change things only, not the background or the style"),
-        ("variants", "Variants and bounds, on the first of these cases"),
-    ):
-        if key in figures:
-            lines += [f"### {title}", "", *_main(figures[key]), ""]
-    if "by_iou" in figures:
-        lines += ["### Success over the quality of the mask", "", *_iou_table(figures["by_iou"]), ""]
-    if "ablations" in figures:
-        lines += _ablation_tables(figures["ablations"])
-    return "\n".join(lines)
-
-
-def _main(found: dict[str, Any]) -> list[str]:
-    head = [
-        "instructions", "system", "all right", "more than IP2P", "each right", "outside (median dB)", "CLIP-I", "CLIP-D",
-        "mask IoU", "keywords", "cases",
-    ]  # fmt: skip
-    rows = [head, ["---"] * len(head)]
-    for parts, systems in found.items():
-        for name, f in systems.items():
-            gap = f["against_ip2p"]
-            more = "" if name == "ip2p" else f"{100 * gap['difference']:+.1f} ± {100 * gap['standard_error']:.1f}"
-            success = f"{f['success']:.1%} ± {f['standard_error']:.1%}"
-            rows.append([parts, LABELS[name], success, more, f"{f['each']:.1%}", *_tail(f), str(f["count"])])
-    return [_row(row) for row in rows]
-
-
-_TAIL = (("psnr", 1), ("image", 3), ("directional", 3))
-
-
-def _tail(f: dict[str, Any]) -> list[str]:
-    found = ["–" if f[key] is None else f"{f[key]:.{digits}f}" for key, digits in _TAIL]
-    return [*found, *((f"{f['iou']:.2f}", f"{f['keywords']:.0%}") if "iou" in f else ("", ""))]
-
-
-def _iou_table(bins: Sequence[dict[str, Any]]) -> list[str]:
-    rows = [["IoU of the mask", "right inside", "single edits"], ["---"] * 3]
-    rows += [[f"{b['from']:g} to {b['to']:g}", f"{b['inside']:.1%}", str(b["count"])] for b in bins]
-    return [_row(row) for row in rows]
-
-
-_STUDIES = {
-    "mask_step": "Table 3's layout: masks are found after this share of the steps",
-    "modulation": "Table 4's layout: attention is modulated for this share of the steps",
-    "disentangle": "Table 5's layout: the text term is masked for this share of the steps",
-    "columns": "Columns of start, end and padding (FoI as published)",
-    "guidance_ip2p": "Robustness over s_T (Figure 6 d): IP2P",
-    "guidance_foi": "Robustness over s_T (Figure 6 d): FoI",
-}
-
-
-def _ablation_tables(found: dict[str, Any]) -> list[str]:
-    lines = []
-    for study, title in _STUDIES.items():
-        rows = [["", *found[study]], ["---"] * (1 + len(found[study]))]
-        for key, name, text in (
-            ("image", "CLIP-I", "{:.4f}"), ("directional", "CLIP-D", "{:.4f}"), ("success", "all right", "{:.1%}"),
-            ("each", "each right", "{:.1%}"), ("psnr", "outside (median dB)", "{:.1f}"), ("iou", "mask IoU", "{:.2f}"),
-        ):  # fmt: skip
-            if all(f.get(key) is not None for f in found[study].values()):
-                rows.append([name, *(text.format(f[key]) for f in found[study].values())])
-        count = next(iter(found[study].values()))["count"]
-        lines += [f"### {title}", "", f"{count} cases of 1 to 4 instructions.", "", *map(_row, rows), ""]
-    return lines
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-_SHORT = {"ip2p": "IP2P", "sequential": "one by one", "foi": "FoI"}
-
-
-def charts(figures: dict[str, Any]) -> dict[str, Image.Image]:
-    """Plots by file name."""
-    made: dict[str, Image.Image] = {}
-    if "main" in figures:
-        groups = list(figures["main"])
-        made["foi-success.png"] = plots.bars(
-            "All instructions right, by their number",
-            [f"{n} instruction{'s' if n != '1' else ''}" for n in groups],
-            [(name, [figures["main"][n][key]["success"] for n in groups]) for key, name in _SHORT.items()],
-            y_label="share of held-out cases",
-        )
-        bins = figures["by_iou"]
-        made["foi-iou.png"] = plots.lines(
-            "A better mask, a better edit (FoI)",
-            [plots.Series(name="right inside", points=[((b["from"] + b["to"]) / 2, b["inside"]) for b in bins])],
-            x_label="IoU of the mask with the truth (middle of each bin)",
-            y_label="share of single edits",
-        )
-    if "ablations" in figures:
-        found = figures["ablations"]
-        made["foi-guidance.png"] = plots.lines(
-            "Robustness over the text guidance (Figure 6 d)",
-            [
-                _series(name, found[key], "success")
-                for key, name in (("guidance_ip2p", "IP2P"), ("guidance_foi", "FoI"))
-            ],
-            x_label="s_T",
-            y_label="share of cases right",
-        )
-        made["foi-steps.png"] = plots.lines(
-            "Which steps matter (Tables 3, 4 and 5)",
-            [
-                _series("masks found after", found["mask_step"], "success"),
-                _series("modulation ends", found["modulation"], "success"),
-                _series("masked guidance ends", found["disentangle"], "success"),
-            ],
-            x_label="share of the steps that are run",
-            y_label="share of cases right",
-        )
-    return made
-
-
-def _series(name: str, rows: dict[str, Any], key: str) -> plots.Series:
-    return plots.Series(
-        name=name,
-        points=[(float(x), f[key]) for x, f in rows.items()],
-        errors=[f["standard_error"] for f in rows.values()],
-    )

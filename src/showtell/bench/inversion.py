@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from showtell import __version__, inverting, models, scenes
-from showtell.bench import kept
+from showtell import __version__, inverting, methods, models, scenes
+from showtell.bench import kept, telling
 from showtell.bench.inversion_cases import CASES, WordedCase
 from showtell.errors import FileFormatError, ShowtellError, ShowtellWarning
 from showtell.metrics import clip as measures
@@ -81,8 +81,17 @@ def by_ddim() -> dict[str, Any]:
 class Bench:
     """A measurement of edits in ``folder``. Inversions are kept for a block of cases, with ``hold`` for good."""
 
-    def __init__(self, editor: Editor, folder: Path, *, say: Say = lambda line: None, hold: bool = False) -> None:
+    def __init__(
+        self,
+        editor: Editor,
+        folder: Path,
+        *,
+        instruct: str = telling.STARTERS["instruct"],
+        say: Say = lambda line: None,
+        hold: bool = False,
+    ) -> None:
         self.editor, self.folder, self.say, self.hold = editor, folder, say, hold
+        self.models = telling.Models(editor, {"instruct": instruct})
         self.clip = measures.Clip.load("starter-clip")
         self.published = as_published(editor)
         self._inversions: dict[str, Any] = {}
@@ -134,6 +143,14 @@ class Bench:
         if system.method in ("input", "truth"):
             pictures = [one.case.before if system.method == "input" else one.case.after for one in cases]
             return pictures, [None] * len(cases), [None] * len(cases)
+        if not getattr(
+            methods.resolve(system.method), "describes", False
+        ):  # told the instructions, on a model that takes them
+            told = telling.edited(
+                self.models.for_method(system.method), [one.case for one in cases], method=system.method,
+                seeds=[one.seed for one in cases], batch_size=BLOCK, **system.settings,
+            )  # fmt: skip
+            return [one.image for one in told], [None] * len(cases), [None] * len(cases)
         inputs: list[Any] = [one.case.before for one in cases]
         psnr: list[float | None] = [None] * len(cases)
         if system.inverts is not None:

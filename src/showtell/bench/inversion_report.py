@@ -53,9 +53,12 @@ def measure(
     *,
     say: Say,
     sheets: dict[str, Image.Image],
+    instruct: str = "starter",
+    also: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Run what is missing in ``folder`` and return every figure; the sheets of pictures go into ``sheets``.
 
+    ``also`` names methods that become rows of Figures 4 and 7, those that take instructions on the model ``instruct``.
     ``tables`` makes the tables, ``editor`` everything else; ``exact`` is in float32, and what the editor's precision moves is
     told where it differs.
     """
@@ -75,15 +78,15 @@ def measure(
     if counts.precision and exact is not editor:
         figures["precision"] = inversion_tables.precision(exact, editor, folder, counts.precision, say=say)
     if any((counts.figure4, counts.figure6, counts.figure7, counts.starts, counts.slow, counts.sheets)):
-        bench = Bench(editor, folder, say=say)
-        figures |= _edits(bench, counts)
+        bench = Bench(editor, folder, instruct=instruct, say=say)
+        figures |= _edits(bench, counts, systems.also(also))
         if counts.sheets:
             sheets.update(inversion_sheets.draw_all(bench, say=say))
     figures["claims"] = claims(figures)
     return figures
 
 
-def _edits(bench: Bench, counts: Counts) -> dict[str, Any]:
+def _edits(bench: Bench, counts: Counts, also: list[System]) -> dict[str, Any]:
     among = systems.Real(bench)
     figures: dict[str, Any] = {}
 
@@ -95,7 +98,8 @@ def _edits(bench: Bench, counts: Counts) -> dict[str, Any]:
 
     if counts.figure4:
         groups = systems.curves()
-        rests = {"bounds": systems.bounds(), "others": systems.others(), "by_card": systems.by_card()}
+        rests = {"bounds": systems.bounds(), "others": systems.others(), "by_card": systems.by_card(),
+                 "also": also}  # fmt: skip
         # One run over all, so that systems with the same inversion share it.
         every = [row for group in (*groups.values(), *rests.values()) for row in group]
         found = told(every, "edits", counts.figure4)
@@ -114,7 +118,7 @@ def _edits(bench: Bench, counts: Counts) -> dict[str, Any]:
         figures["slow"] = told([systems.pti(), *systems.slow()], "edits", counts.slow)
     if counts.figure7:
         rows = [systems.ddim_global(), systems.diffedit(), systems.diffedit(source=True), systems.ddim_edit(),
-                systems.pti(), *systems.by_card()]  # fmt: skip
+                systems.pti(), *systems.by_card(), *also]  # fmt: skip
         figures["figure7"] = told(rows, "several", counts.figure7)
     return figures
 

@@ -119,6 +119,11 @@ def slow() -> list[System]:
     ]
 
 
+def also(names: Sequence[str]) -> list[System]:
+    """Methods of any name, at the settings of the card: told what both pictures show, or the instructions."""
+    return [System(name=f"also-{name}", method=name, source=True, card=True) for name in names]
+
+
 class Real:
     """Features of real pictures of each class, made when they are asked for."""
 

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from showtell.bench import plots
 from showtell.bench.inversion_tables import ITERATIONS, OMEGAS, RATES
+from showtell.bench.published import NONE, PTI_2
 
 if TYPE_CHECKING:
     from PIL import Image
 
-PUBLISHED = {"DDIM": "13.64", "NTI": "24.45", "PTI": "25.71"}
-"""The paper's Table 2: Stable Diffusion 1.4 on 128 pictures of COCO. Of its other values our source has none."""
-NONE = "not in our source"
 FRECHET = "class-conditional Fréchet distance over starter-clip features"
 PERCEPTUAL = "perceptual distance to the input over starter-clip layers"
 
@@ -69,13 +67,14 @@ def _table1(figures: dict[str, Any]) -> list[str]:
 def _table2(figures: dict[str, Any]) -> list[str]:
     table, most = figures["table2"], ITERATIONS[-1]
     named = (
-        ("autoencoder", "autoencoder", NONE), (f"ddim-0-{OMEGAS[-1]:g}", "DDIM", PUBLISHED["DDIM"]),
-        (f"nti-{most}-0.01", "NTI", PUBLISHED["NTI"]), (f"pti-{most}-0.01", "PTI", PUBLISHED["PTI"]),
+        ("autoencoder", "autoencoder", NONE), (f"ddim-0-{OMEGAS[-1]:g}", "DDIM", PTI_2.text("ddim", "PSNR")),
+        (f"nti-{most}-0.01", "NTI", PTI_2.text("nti", "PSNR")), (f"pti-{most}-0.01", "PTI", PTI_2.text("pti", "PSNR")),
         ("nti-published", "NTI, 10 iterations, its own rates and early stop", ""),
     )  # fmt: skip
     rows = [["", "PSNR here, dB", "the paper's (another model, COCO)", "pictures"]]
     rows += [[title, _psnr(table[name]), paper, str(table[name]["count"])] for name, title, paper in named]
-    return [f"### Table 2: reconstructions at ω = {OMEGAS[-1]:g}, N = {most}, β = 0.01", "", *_table(rows)]
+    told = f"The paper's: {PTI_2.setting}."
+    return [f"### Table 2: reconstructions at ω = {OMEGAS[-1]:g}, N = {most}, β = 0.01", "", told, "", *_table(rows)]
 
 
 def _psnr(row: dict[str, Any]) -> str:
@@ -132,6 +131,7 @@ def _figure4(figures: dict[str, Any]) -> list[str]:
     for row in figures["others"]:
         named.append((next(title for key, title in titles.items() if row["system"].startswith(key)), row))
     named += [(f"{row['system'].removesuffix('-card')}, settings of the card", row) for row in figures["by_card"]]
+    named += [(row["system"].removeprefix("also-"), row) for row in figures.get("also", ())]
     told = (
         f"Perceptual: {PERCEPTUAL}. Fréchet: {FRECHET}, over the cases that replace a thing, by its new kind. Right: against the "
         "truth. The changed noun is in [brackets] for every method. PTI keeps the run of stage 1 outside its mask; "
@@ -228,6 +228,8 @@ def _figure7(figures: dict[str, Any]) -> list[str]:
 def _name(system: str) -> str:
     titles = {"ddim-global": "DDIM-Global", "diffedit-source": "DiffEdit, source", "diffedit": "DiffEdit, no source",
               "ddim-edit": "DDIM-Edit", "pti": "PTI"}  # fmt: skip
+    if system.startswith("also-"):
+        return system.removeprefix("also-")
     if system.endswith("-card"):
         return f"{system.removesuffix('-card')}, settings of the card"
     return next(title for key, title in titles.items() if system.startswith(key))

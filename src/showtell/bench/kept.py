@@ -22,3 +22,8 @@ def write(path: Path, value: dict[str, Any]) -> None:
     """One entry, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     files.write_atomic(path, (json.dumps(value, ensure_ascii=False) + "\n").encode(), force=True)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """An entry."""
+    return json.loads(path.read_text())

@@ -111,6 +111,49 @@ def bars(
     return page
 
 
+def histograms(
+    title: str, panels: Sequence[tuple[str, Sequence[tuple[str, Sequence[float]]]]], *, bins: int = 16
+) -> Image.Image:
+    """Panels one below the other: in each the shares of every series' values over ``bins`` bins from the least value to the
+    greatest, as outlines, with a tick at each median.
+    """
+    height = 250
+    page = Image.new("RGB", (_SIZE[0], 40 + height * len(panels)), "white")
+    pen = ImageDraw.Draw(page)
+    _text(pen, (_LEFT, 10), title, size=16)
+    for number, (name, series) in enumerate(panels):
+        top, bottom = 40 + number * height + 30, 40 + (number + 1) * height - 36
+        low, high, marks = ticks([value for _, values in series for value in values])
+        width = (high - low) / bins
+        shares = [_shares(values, low, width, bins) for _, values in series]
+        most = max(max(own) for own in shares) or 1.0
+
+        for tick in marks:
+            _text(pen, (_x((tick - low) / (high - low)), bottom + 6), f"{tick:g}", centre=True)
+        pen.line([(_LEFT, bottom), (_SIZE[0] - _RIGHT, bottom)], fill=_GREY)
+        _text(pen, (_LEFT, top - 26), name, fill=_GREY)
+        for place, own in enumerate(shares):
+            heights = [bottom - (bottom - top) * share / most for share in own]
+            outline: list[tuple[float, float]] = [(_x(0), bottom)]
+            for i, y in enumerate(heights):
+                outline += [(_x(i / bins), y), (_x((i + 1) / bins), y)]
+            pen.line([*outline, (_x(1), bottom)], fill=_COLOURS[place % len(_COLOURS)], width=2)
+            values = sorted(series[place][1])
+            if values:
+                middle = _x((values[len(values) // 2] - low) / (high - low))
+                pen.line([(middle, bottom - 4), (middle, bottom + 5)], fill=_COLOURS[place % len(_COLOURS)], width=3)
+        _legend(pen, [one for one, _ in series], down=top - 59)
+    return page
+
+
+def _shares(values: Sequence[float], low: float, width: float, bins: int) -> list[float]:
+    """The share of the values in each bin; the last one holds its upper end."""
+    counts = [0] * bins
+    for value in values:
+        counts[min(bins - 1, int((value - low) / width))] += 1
+    return [count / max(1, len(values)) for count in counts]
+
+
 def _page(title: str, y_label: str) -> tuple[Image.Image, ImageDraw.ImageDraw]:
     page = Image.new("RGB", _SIZE, "white")
     pen = ImageDraw.Draw(page)
@@ -122,12 +165,12 @@ def _page(title: str, y_label: str) -> tuple[Image.Image, ImageDraw.ImageDraw]:
     return page, pen
 
 
-def _legend(pen: ImageDraw.ImageDraw, names: Sequence[str]) -> None:
+def _legend(pen: ImageDraw.ImageDraw, names: Sequence[str], *, down: float = 0) -> None:
     right = _SIZE[0] - _RIGHT
     for number, name in reversed(list(enumerate(names))):
         right -= pen.textlength(name, font=ImageFont.load_default(13)) + 26
-        pen.rectangle((right, 35, right + 12, 47), fill=_COLOURS[number % len(_COLOURS)])
-        _text(pen, (right + 17, 32), name)
+        pen.rectangle((right, 35 + down, right + 12, 47 + down), fill=_COLOURS[number % len(_COLOURS)])
+        _text(pen, (right + 17, 32 + down), name)
 
 
 def _text(

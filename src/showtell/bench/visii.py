@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from showtell import __version__, learning, models, scenes
-from showtell.bench import kept
-from showtell.errors import FileFormatError, ShowtellError
+from showtell.bench import kept, telling
+from showtell.errors import FileFormatError
 from showtell.inversion import pez
 from showtell.learned import LearnedInstruction
 from showtell.metrics import clip as measures
@@ -73,20 +73,36 @@ def directions(count: int, *, first: int = FIRST, split: str = "heldout") -> lis
 class Row:
     """One way to get an instruction. ``start``: ``none``, ``words``, ``caption``, or ``told``: each test scene's own words.
 
-    ``pairs`` 0 is no training: the start is used as it is. ``settings`` go to the learning.
+    ``pairs`` 0 is no training: the start is used as it is. ``settings`` go to the learning. ``method`` is another way to edit
+    than InstructPix2Pix, told what it takes.
     """
 
     name: str
     start: str
     pairs: int = 1
     settings: dict[str, Any] = field(default_factory=dict)
+    method: str = ""
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """As it is kept."""
+        return {key: value for key, value in asdict(self).items() if key != "method" or value}
 
 
 class Bench:
     """A measurement in ``folder``: learned files, captions and figures, each made once."""
 
-    def __init__(self, editor: Editor, folder: Path, *, caption_steps: int = 300, say: Say = lambda line: None) -> None:
+    def __init__(
+        self,
+        editor: Editor,
+        folder: Path,
+        *,
+        base: str = telling.STARTERS["base"],
+        caption_steps: int = 300,
+        say: Say = lambda line: None,
+    ) -> None:
         self.editor, self.folder, self.caption_steps, self.say = editor, folder, caption_steps, say
+        self.models = telling.Models(editor, {"base": base})
         self.clip = measures.Clip.load("starter-clip")
         self._claim()
 
@@ -115,7 +131,7 @@ class Bench:
         for direction in over:
             path = self._result(row, direction, noise)
             entry = json.loads(path.read_text())
-            if entry["row"] != asdict(row):
+            if entry["row"] != row.plain:
                 raise FileFormatError(f"{path}: was measured with other settings: remove it, or name another folder")
             found += entry["tests"]
         return found
@@ -152,17 +168,30 @@ class Bench:
         if path.exists():
             return
         told: list[Any]
+        if row.method:
+            kept.write(path, self._entry(row, direction, noise, self._by_method(row, direction)))
+            return
         if row.start == "told":
             told = [case.instructions[0] for case in direction.tests]
         elif row.pairs == 0:
             told = [direction.words if row.start == "words" else self.caption(direction)] * TESTS
         else:
             told = [self.look(row, direction)] * TESTS
-        pictures = edited(self.editor, direction, told, noise=noise)
-        entry = {"row": asdict(row), "action": direction.action, "noise": noise, "words": direction.words}
-        kept.write(path, {**entry, "tests": self._measured(direction, pictures)})
+        kept.write(path, self._entry(row, direction, noise, edited(self.editor, direction, told, noise=noise)))
 
-    def _measured(self, direction: Direction, pictures: Sequence[Any]) -> list[dict[str, Any]]:
+    def _entry(self, row: Row, direction: Direction, noise: str, pictures: Sequence[Any]) -> dict[str, Any]:
+        entry = {"row": row.plain, "action": direction.action, "noise": noise, "words": direction.words}
+        return {**entry, "tests": self.measured(direction, pictures)}
+
+    def _by_method(self, row: Row, direction: Direction) -> list[Any]:
+        editor = self.models.for_method(row.method)
+        edits = telling.edited(
+            editor, direction.tests, method=row.method, seeds=_seeds(direction), batch_size=TESTS, **row.settings
+        )
+        return [edit.image for edit in edits]
+
+    def measured(self, direction: Direction, pictures: Sequence[Any]) -> list[dict[str, Any]]:
+        """The figures of pictures that were made of the direction's test scenes."""
         shown, tests = direction.shown[0], direction.tests
         before = self.clip.image_features([case.before for case in tests])
         after = self.clip.image_features(list(pictures))
@@ -190,12 +219,12 @@ class Bench:
 
 def edited(editor: Editor, direction: Direction, told: Sequence[Any], *, noise: str = "random") -> list[Any]:
     """The direction's test scenes edited; every row takes the same seeds. An edit that fails ends the measurement."""
-    seeds = [10 * direction.seed + j for j in range(len(told))]
-    edits = editor.edit([case.before for case in direction.tests], list(told), seed=seeds, noise=noise)
-    for edit in edits:
-        if isinstance(edit, ShowtellError):
-            raise edit
-    return [edit.image for edit in edits]
+    edits = editor.edit([case.before for case in direction.tests], list(told), seed=_seeds(direction), noise=noise)
+    return [edit.image for edit in telling.whole(edits)]
+
+
+def _seeds(direction: Direction) -> list[int]:
+    return [10 * direction.seed + j for j in range(TESTS)]
 
 
 def mean(entries: Sequence[dict[str, Any]], key: str) -> float | None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from showtell.bench import plots, visii_studies
+from showtell.bench import telling, visii_applying, visii_studies
 from showtell.bench.visii import (
     TESTS,
     Bench,
@@ -21,6 +21,7 @@ from showtell.bench.visii import (
     mean,
     standard_error,
 )
+from showtell.bench.visii_text import charts, markdown
 from showtell.cli import sheet
 
 if TYPE_CHECKING:
@@ -29,8 +30,12 @@ if TYPE_CHECKING:
     from showtell.bench.visii import Say
     from showtell.editor import Editor
 
+__all__ = ["QUICK", "Counts", "charts", "machine", "markdown", "measure"]
+
 TOLD = Row(name="told", start="told", pairs=0)
 LOOK = Row(name="look", start="none")
+SDEDIT = Row(name="sdedit", start="told", pairs=0, method="sdedit")
+"""Told the caption of the result, as in the paper's Figure 7."""
 NOISES = ("random", "recorded")
 STEPS = (25, 50, 100, 200, 400, 1000)
 MSE, BOTH = {"clip_weight": 0.0}, {"clip_weight": 0.1}
@@ -57,34 +62,54 @@ def steps_row(steps: int, usual: int | None = None) -> Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """How many directions each part takes; ``steps`` the numbers of steps that are compared."""
+    """How many directions each part takes; ``steps`` the numbers of steps that are compared; ``studies`` all, none, or some by
+    name.
+    """
 
     main: int = 50
+    histograms: int = 50
     four: int = 20
     table: int = 50
     steps_edits: int = 50
     steps: tuple[int, ...] = STEPS
-    studies: bool = True
+    studies: bool | tuple[str, ...] = True
 
 
-QUICK = Counts(main=2, four=1, table=1, steps_edits=1, steps=(25, 50), studies=False)
+QUICK = Counts(main=2, histograms=2, four=1, table=1, steps_edits=1, steps=(25, 50), studies=False)
 
 
 def measure(
-    editor: Editor, folder: Path, counts: Counts, *, say: Say, sheets: dict[str, Image.Image]
+    editor: Editor,
+    folder: Path,
+    counts: Counts,
+    *,
+    say: Say,
+    sheets: dict[str, Image.Image],
+    base: str = telling.STARTERS["base"],
+    also: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Run what is missing in ``folder`` and return every figure; the studies' sheets go into ``sheets``."""
-    bench = Bench(editor, folder, say=say)
+    """Run what is missing in ``folder`` and return every figure; the studies' sheets go into ``sheets``.
+
+    ``base`` is the text-to-image model of methods that describe; ``also`` names methods that become rows, told in words.
+    """
+    bench = Bench(editor, folder, base=base, say=say)
+    more = [Row(name=f"also-{name}", start="told", pairs=0, method=name) for name in also]
     figures: dict[str, Any] = {"counts": {**counts.__dict__, "tests": TESTS}, "machine": machine()}
     figures["caption_steps"] = bench.caption_steps
     figures["learning"] = editor.card.get("defaults", {}).get("visii", {})
     if counts.main:
         over = directions(counts.main)
         say(f"learned against told: {len(over)} edits")
-        bench.run([TOLD, LOOK], over)
-        found: dict[str, Any] = {row.name: _summary(bench, row, over) for row in (TOLD, LOOK)}
+        bench.run([TOLD, LOOK, *more], over)
+        found: dict[str, Any] = {row.name: _summary(bench, row, over) for row in (TOLD, LOOK, *more)}
         learned, told = found["look"]["success"], found["told"]["success"]
         figures["main"] = {**found, "ratio": round(learned / told, 3) if told else None}
+    if counts.histograms:
+        over = directions(counts.histograms)
+        say(f"histograms: {len(over)} edits")
+        bench.run([TOLD, LOOK, SDEDIT, *more], over)
+        rows = {row.name: _values(bench.figures(row, over)) for row in (TOLD, LOOK, SDEDIT, *more)}
+        figures["histograms"] = {"edits": len(over), "rows": rows}
     if counts.four:
         over = directions(counts.four)
         say(f"learned from four pairs: {len(over)} edits")
@@ -95,10 +120,10 @@ def measure(
     if counts.table:
         over = directions(counts.table)
         say(f"Table 1: {len(TABLE)} rows and {len(NOTHING)} more, {len(over)} edits")
-        bench.run([TOLD, *TABLE, *NOTHING], over, noises=NOISES)
+        bench.run([TOLD, *TABLE, *NOTHING, *more], over, noises=NOISES)
         figures["table"] = {
             row.name: {noise: _summary(bench, row, over, noise) for noise in (NOISES if row.pairs else NOISES[:1])}
-            for row in (TOLD, *TABLE, *NOTHING)
+            for row in (TOLD, *TABLE, *NOTHING, *more)
         }
     if counts.steps_edits:
         over = directions(counts.steps_edits)
@@ -108,14 +133,26 @@ def measure(
         figures["steps"] = {str(n): _summary(bench, row, over) for n, row in rows.items()}
         figures["steps"]["told"] = _summary(bench, TOLD, over)
     if counts.studies:
-        sheets.update(run_studies(bench, figures, say))
+        chosen = None if counts.studies is True else counts.studies
+        sheets.update(run_studies(bench, figures, say, chosen))
     return figures
 
 
-def run_studies(bench: Bench, figures: dict[str, Any], say: Say) -> dict[str, Image.Image]:
+STUDIES: dict[str, Callable[[Bench], visii_studies.Study]] = {
+    **visii_studies.STUDIES,
+    "noise": visii_applying.noise,
+    "hybrid": visii_applying.hybrid,
+}
+
+
+def run_studies(
+    bench: Bench, figures: dict[str, Any], say: Say, chosen: Sequence[str] | None = None
+) -> dict[str, Image.Image]:
     """The analyses: their rows go into ``figures["studies"]``, their sheets come back by file name."""
     figures["studies"], sheets = {}, {}
-    for name, study in visii_studies.STUDIES.items():
+    for name, study in STUDIES.items():
+        if chosen is not None and name not in chosen:
+            continue
         say(f"study: {name}")
         found = study(bench)
         figures["studies"][name] = {"title": found.title, "rows": found.rows}
@@ -143,146 +180,9 @@ def _summary(bench: Bench, row: Row, over: Sequence[Direction], noise: str = "ra
     return found
 
 
-_LABELS = {
-    "told": ("each scene's own words (not in the paper)", "", "", "", ""),
-    "words-untrained": ("ground-truth words, no training", "", "", "", ""),
-    "caption-untrained": ("caption, no training", "", "", "", ""),
-    "words-mse": ("1", "✓", "", "✓", ""),
-    "caption-mse": ("1", "✓", "", "", "✓"),
-    "words-both": ("1", "✓", "✓", "✓", ""),
-    **{f"caption-both-{n}": (str(n), "✓", "✓", "", "✓") for n in (1, 2, 3, 4)},
-    "look": ("1, from nothing (not in the paper)", "✓", "", "", ""),
-    "look-4": ("4, from nothing (not in the paper)", "✓", "", "", ""),
-}
-
-
-def markdown(figures: dict[str, Any]) -> str:
-    """The tables as text."""
-    counts = figures["counts"]
-    seeds = f"held-out directions from seed 50000 on, {counts['tests']} scenes each"
-    lines = [f"<!-- made by `showtell bench visii` on {figures['machine']}; do not edit -->", ""]
-    if "main" in figures:
-        lines += [f"### Shown against told ({counts['main']} edits, {seeds})", "", *_main(figures["main"]), ""]
-    if "four" in figures:
-        lines += [f"### Four pairs instead of one ({counts['four']} of these edits)", "", *_four(figures["four"]), ""]
-    if "table" in figures:
-        captions = f"Captions are of ten tokens, {figures['caption_steps']} steps of PEZ (published: 3000)."
-        lines += [
-            f"### Table 1's layout ({counts['table']} edits, {seeds})",
-            "",
-            captions,
-            "",
-            *_table(figures["table"]),
-            "",
-        ]
-    if "steps" in figures:
-        lines += [f"### Steps ({counts['steps_edits']} edits, {seeds})", "", *_steps(figures["steps"]), ""]
-    for study in figures.get("studies", {}).values():
-        head = list(study["rows"][0])
-        rows = [head, ["---"] * len(head), *([_cell(v) for v in row.values()] for row in study["rows"])]
-        lines += [f"### {study['title']}", "", *map(_row, rows), ""]
-    return "\n".join(lines)
-
-
-def _cell(value: Any) -> str:
-    return f"{value:.3f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
-
-
-def _main(main: dict[str, Any]) -> list[str]:
-    look, told = main["look"], main["told"]
-    rows = [("", "success", "right inside", "CLIP-I", "directional CLIP", "visual CLIP", "applications")]
-    rows.append(("---",) * 7)
-    for name, f in (("told in words", told), ("learned from one pair", look)):
-        rows.append(
-            (
-                name,
-                _share(f),
-                f"{f['inside']:.1%}",
-                *(_number(f[k]) for k in ("image", "directional", "visual")),
-                str(f["count"]),
-            )
-        )
-    kinds = [("kind of edit", "told", "learned", "applications"), ("---",) * 4]
-    kinds += [
-        (a, f"{v['success']:.0%}", f"{look['by_action'][a]['success']:.0%}", str(v["count"]))
-        for a, v in told["by_action"].items()
-    ]
-    ratio = f"A learned edit succeeds {main['ratio']} times as often as the same edit told in words (aim: 0.9)."
-    return [*map(_row, rows), "", ratio, "", *map(_row, kinds)]
-
-
-def _four(four: dict[str, Any]) -> list[str]:
-    names = {"told": "told in words", "look": "learned from one pair", "look-4": "learned from four pairs"}
-    rows = [("", "success", "right inside", "applications"), ("---",) * 4]
-    rows += [
-        (name, _share(four[key]), f"{four[key]['inside']:.1%}", str(four[key]["count"])) for key, name in names.items()
-    ]
-    return [*map(_row, rows), "", f"From four pairs a learned edit succeeds {four['ratio']} times as often as told."]
-
-
-def _table(table: dict[str, Any]) -> list[str]:
-    names = ("CLIP-I", "direct.", "visual", "success")
-    head = ["#", "MSE", "CLIP", "words", "caption", *(f"{n}, random" for n in names), *(f"{n}, fixed" for n in names)]
-    rows = [_row(head), _row(["---"] * len(head))]
-    for name, by_noise in table.items():
-        cells = list(_LABELS[name])
-        for noise in NOISES:
-            f = by_noise.get(noise)
-            cells += (
-                ["–"] * 4 if f is None else [*(_number(f[k]) for k in ("image", "directional", "visual")), _share(f)]
-            )
-        rows.append(_row(cells))
-    return rows
-
-
-def _steps(steps: dict[str, Any]) -> list[str]:
-    numbers = [n for n in steps if n != "told"]
-    return [
-        _row(["steps", *numbers, "told in words"]),
-        _row(["---"] * (len(numbers) + 2)),
-        _row(["success", *(_share(steps[n]) for n in numbers), _share(steps["told"])]),
-    ]
-
-
-def charts(figures: dict[str, Any]) -> dict[str, Image.Image]:
-    """Plots by file name."""
-    made: dict[str, Image.Image] = {}
-    if "main" in figures:
-        told, look = (figures["main"][k]["by_action"] for k in ("told", "look"))
-        groups = list(told)
-        made["visii-kinds.png"] = plots.bars(
-            "Success by kind of edit: told in words, learned from one pair",
-            groups,
-            [("told", [told[a]["success"] for a in groups]), ("learned", [look[a]["success"] for a in groups])],
-            y_label="share of held-out applications that are right",
-        )
-    if "steps" in figures:
-        steps = {int(n): f for n, f in figures["steps"].items() if n != "told"}
-        told_share = figures["steps"]["told"]["success"]
-        learned = plots.Series(
-            name="learned",
-            points=[(n, f["success"]) for n, f in steps.items()],
-            errors=[f["standard_error"] or 0.0 for f in steps.values()],
-        )
-        told_line = plots.Series(name="told in words", points=[(n, told_share) for n in steps])
-        made["visii-steps.png"] = plots.lines(
-            "How many steps of learning are worth it",
-            [learned, told_line],
-            x_label="steps",
-            y_label="share of held-out applications that are right",
-            log_x=True,
-        )
-    return made
-
-
-def _share(f: dict[str, Any]) -> str:
-    error = f" ± {f['standard_error']:.1%}" if f["standard_error"] is not None else ""
-    return f"{f['success']:.1%}{error}"
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+def _values(entries: Sequence[dict[str, Any]]) -> dict[str, list[float | None]]:
+    """Every application's similarities, for histograms."""
+    return {
+        key: [None if e[key] is None else round(e[key], 3) for e in entries]
+        for key in ("image", "directional", "visual")
+    }

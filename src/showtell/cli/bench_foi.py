@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from showtell.cli import bench_options as shared
 from showtell.cli import console, options, outputs
 
 if TYPE_CHECKING:
@@ -31,6 +32,20 @@ def foi(
     ablations: Annotated[
         int, typer.Option("--ablations", min=0, help="Cases of each number of instructions in the ablations.")
     ] = 20,
+    table1: Annotated[
+        int, typer.Option("--table1", min=0, help="Single cases of Table 1; a sixth as many of 2, of 3 and of 4.")
+    ] = 48,
+    table6: Annotated[int, typer.Option("--table6", min=0, help="Pictures of Table 6, what each method costs.")] = 8,
+    base_model: shared.BaseModel = "starter-base",
+    magicbrush: Annotated[str, typer.Option("--magicbrush", metavar="MODEL", help="MagicBrush's row of Table 1.")] = "",
+    insdiff: Annotated[
+        str, typer.Option("--insdiff", metavar="MODEL", help="InstructDiffusion's row of Table 1.")
+    ] = "",
+    dino: Annotated[str, typer.Option("--dino", metavar="MODEL", help="DINOv2 for Table 1's DINO-I.")] = "",
+    pickscore: Annotated[
+        str, typer.Option("--pickscore", metavar="MODEL", help="Weights for Table 1's PickScore.")
+    ] = "",
+    also: shared.Also = None,
     sheets: Annotated[bool, typer.Option("--sheets/--no-sheets", help="The figures as sheets of pictures.")] = True,
     tune: Annotated[
         int, typer.Option("--tune", min=0, help="Only choose the starter's settings, on so many training cases.")
@@ -44,15 +59,18 @@ def foi(
     """Edit held-out scenes by one to four instructions at once, and measure against the truth.
 
     Plain InstructPix2Pix, InstructPix2Pix one instruction after the other, and Focus on Your Instruction; its variants, with
-    the true masks as the bound; the paper's ablations. Whatever is measured is kept in OUT/work at once, so the same
-    command goes on where an interrupted one stopped. The cases are those of the held-out seeds 61000, 62000, 63000 and 64000
-    on, so that the same command gives the same figures.
+    the true masks as the bound; the paper's Tables 1 and 6, with all that it is compared with; its ablations. Whatever is
+    measured is kept in OUT/work at once, so the same command goes on where an interrupted one stopped. The cases are those of
+    the held-out seeds 61000, 62000, 63000 and 64000 on, so that the same command gives the same figures.
     """
     outputs.check_folder(out, [] if tune else NAMES, force=force)
+
+    names = shared.checked(also)
 
     import showtell
     from showtell.bench import foi_report as report
     from showtell.bench import foi_tune
+    from showtell.bench.foi_compared import Extras
 
     counts = (
         report.QUICK
@@ -63,14 +81,14 @@ def foi(
             variants=variants,
             variants_multi=variants // 2,
             ablations=ablations,
+            table1=table1,
+            table1_multi=table1 // 6,
+            table6=table6,
             sheets=sheets,
         )
     )
 
-    def say(line: str) -> None:
-        if not as_json:
-            typer.echo(line, err=True)
-
+    say = shared.sayer(as_json)
     editor = showtell.load(model, device=device, dtype=dtype)
     if tune:
         found = foi_tune.tune(editor, out / "tune", count=tune, say=say)
@@ -79,9 +97,8 @@ def foi(
         console.finish(found, text, as_json=as_json)
         return
     drawn: dict[str, Image.Image] = {}
-    figures = report.measure(editor, out / "work", counts, say=say, sheets=drawn)
-    text = report.markdown(figures)
-    contents = {"figures.json": outputs.json_bytes(console.plain(figures)), "tables.md": text.encode()}
-    contents |= {name: outputs.png(chart) for name, chart in {**report.charts(figures), **drawn}.items()}
-    outputs.write_folder(out, contents, force=force)
-    console.finish({"written": str(out), **figures}, f"{text}\nwrote {out}", as_json=as_json)
+    extras = Extras(magicbrush=magicbrush, insdiff=insdiff, dino=dino, pickscore=pickscore, also=tuple(names))
+    figures = report.measure(editor, out / "work", counts, say=say, sheets=drawn, base=base_model, extras=extras)
+    shared.finish(
+        out, figures, report.markdown(figures), {**report.charts(figures), **drawn}, force=force, as_json=as_json
+    )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from showtell.cli import bench_options as shared
 from showtell.cli import console, options, outputs
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ def inversion(
     precision: Annotated[
         int, typer.Option("--precision", min=0, help="Pictures in both precisions, where --dtype is not float32.")
     ] = 4,
+    instruct_model: shared.InstructModel = "starter",
+    also: shared.Also = None,
     sheets: Annotated[bool, typer.Option("--sheets/--no-sheets", help="The figures as sheets of pictures.")] = True,
     tune: Annotated[
         int, typer.Option("--tune", min=0, help="Only choose the starter's settings, on so many training cases.")
@@ -59,14 +62,13 @@ def inversion(
     """
     outputs.check_folder(out, [] if tune else NAMES, force=force)
 
+    names = shared.checked(also)
+
     import showtell
     from showtell.bench import inversion_report as report
     from showtell.bench import inversion_tune
 
-    def say(line: str) -> None:
-        if not as_json:
-            typer.echo(line, err=True)
-
+    say = shared.sayer(as_json)
     editor = showtell.load(model, device=device, dtype=dtype)
     if tune:
         found = inversion_tune.tune(editor, out / "tune", count=tune, say=say)
@@ -85,10 +87,9 @@ def inversion(
             loaded[name] = showtell.load(model, device=device, dtype=name)
     drawn: dict[str, Image.Image] = {}
     figures = report.measure(
-        editor, loaded[tables_dtype], loaded["float32"], out / "work", counts, say=say, sheets=drawn
+        editor, loaded[tables_dtype], loaded["float32"], out / "work", counts, say=say, sheets=drawn,
+        instruct=instruct_model, also=names,
+    )  # fmt: skip
+    shared.finish(
+        out, figures, report.markdown(figures), {**report.charts(figures), **drawn}, force=force, as_json=as_json
     )
-    text = report.markdown(figures)
-    contents = {"figures.json": outputs.json_bytes(console.plain(figures)), "tables.md": text.encode()}
-    contents |= {name: outputs.png(chart) for name, chart in {**report.charts(figures), **drawn}.items()}
-    outputs.write_folder(out, contents, force=force)
-    console.finish({"written": str(out), **figures}, f"{text}\nwrote {out}", as_json=as_json)

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from showtell.cli import bench_options as shared
 from showtell.cli import console, options, outputs
+from showtell.errors import UsageError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -15,7 +17,8 @@ if TYPE_CHECKING:
 EPILOG = "Example: showtell bench visii --quick --out visii-quick"
 NAMES = [
     "figures.json", "tables.md", "visii-kinds.png", "visii-steps.png", "visii-consistency.png", "visii-small.png",
-    "visii-pair.png", "visii-segmentation.png", "visii-strength.png",
+    "visii-pair.png", "visii-segmentation.png", "visii-strength.png", "visii-histograms.png", "visii-noise.png",
+    "visii-hybrid.png",
 ]  # fmt: skip
 
 
@@ -23,6 +26,9 @@ def visii(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the figures, tables and plots.")] = Path("visii"),
     edits: Annotated[
         int, typer.Option("--edits", min=0, help="Edits that are learned and told; 0 leaves this out.")
+    ] = 50,
+    histograms: Annotated[
+        int, typer.Option("--histograms", min=0, help="Edits of Figure 7's histograms; 0 leaves them out.")
     ] = 50,
     four_edits: Annotated[
         int, typer.Option("--four-edits", min=0, help="Edits that are learned from four pairs, too; 0 leaves this out.")
@@ -32,6 +38,11 @@ def visii(
         int, typer.Option("--steps-edits", min=0, help="Edits for each number of steps; 0 leaves this out.")
     ] = 50,
     studies: Annotated[bool, typer.Option("--studies/--no-studies", help="The other analyses, with sheets.")] = True,
+    study: Annotated[
+        list[str] | None, typer.Option("--study", metavar="NAME", help="Only this analysis; may be repeated.")
+    ] = None,
+    base_model: shared.BaseModel = "starter-base",
+    also: shared.Also = None,
     tune: Annotated[
         int, typer.Option("--tune", min=0, help="Only choose the starter's settings, on so many training edits.")
     ] = 0,
@@ -43,25 +54,27 @@ def visii(
 ) -> None:
     """Learn held-out edits from pairs, repeat them on other scenes, and measure against the truth.
 
-    Learned against told; one pair against four; the rows of VISII's Table 1; numbers of steps; other analyses. Whatever
+    Learned against told, and how the similarities are spread; one pair against four; the rows of VISII's Table 1; numbers of
+    steps; other analyses (consistency, small, pair, segmentation, strength, noise, hybrid). Whatever
     is learned and measured is kept in OUT/work at once, so the same command goes on where an interrupted one stopped.
     The cases are those of the held-out seeds 50000, 50001, ... so that the same command gives the same figures.
     """
     outputs.check_folder(out, NAMES, force=force)
 
+    names = shared.checked(also)
+
     import showtell
     from showtell.bench import visii_report as report
     from showtell.bench import visii_tune
 
-    counts = (
-        report.QUICK
-        if quick
-        else report.Counts(main=edits, four=four_edits, table=table_edits, steps_edits=steps_edits, studies=studies)
-    )
-
-    def say(line: str) -> None:
-        if not as_json:
-            typer.echo(line, err=True)
+    if unknown := [name for name in study or () if name not in report.STUDIES]:
+        raise UsageError(f"--study {unknown[0]!r} is not known: choose one of {', '.join(report.STUDIES)}")
+    counts = report.Counts(
+        main=edits, histograms=histograms, four=four_edits, table=table_edits, steps_edits=steps_edits,
+        studies=tuple(study) if study and studies else studies,
+    )  # fmt: skip
+    counts = report.QUICK if quick else counts
+    say = shared.sayer(as_json)
 
     editor = showtell.load("starter", device=device, dtype=dtype)
     if tune:
@@ -71,9 +84,7 @@ def visii(
         console.finish(found, text, as_json=as_json)
         return
     sheets: dict[str, Image.Image] = {}
-    figures = report.measure(editor, out / "work", counts, say=say, sheets=sheets)
-    text = report.markdown(figures)
-    contents = {"figures.json": outputs.json_bytes(console.plain(figures)), "tables.md": text.encode()}
-    contents |= {name: outputs.png(chart) for name, chart in {**report.charts(figures), **sheets}.items()}
-    outputs.write_folder(out, contents, force=force)
-    console.finish({"written": str(out), **figures}, f"{text}\nwrote {out}", as_json=as_json)
+    figures = report.measure(editor, out / "work", counts, say=say, sheets=sheets, base=base_model, also=names)
+    shared.finish(
+        out, figures, report.markdown(figures), {**report.charts(figures), **sheets}, force=force, as_json=as_json
+    )
