@@ -28,7 +28,7 @@ def answered(key: Key, choose: Choose, *, who: str = "AAAA-2222", pass_checks: b
         if code is not None:
             found.append({"question": question.id, "choice": code, "place": 1, "seconds": 2.5})
     return {
-        "format": 1, "kind": "study answers", "study": key.study, "hash": key.hash, "participant": who,
+        "format": 1, "kind": "study answer sheet", "study": key.study, "hash": key.hash, "participant": who,
         "complete": len(found) == len(key.questions), "answers": found,
     }  # fmt: skip
 

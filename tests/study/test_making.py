@@ -140,7 +140,7 @@ def test_the_key_can_be_read_again_and_a_damaged_one_is_refused(made):
     assert plan.read_key(text, name="study.key.json") == built.key
     told = json.loads(text)
     told["systems"] = told["systems"][:2]
-    for damaged in (text[:-9], "[]", "{}", json.dumps(told), text.replace("study key", "study answers")):
+    for damaged in (text[:-9], "[]", "{}", json.dumps(told), text.replace("study key", "study answer sheet")):
         with pytest.raises(FileFormatError, match="study.key.json"):
             plan.read_key(damaged, name="study.key.json")
 
@@ -211,6 +211,16 @@ def test_rows_that_a_system_has_not_edited_are_left_out_and_counted(tmp_path):
     told = " | ".join(built.notes)
     assert "1 of 5 rows left out: not edited by foi" in told and "row-002.png" in told and "3 rows, not 40" in told
     assert len(study.make(root, systems=["ip2p", "foi"], checks=0).rows) == 4
+
+
+def test_equal_pictures_of_two_systems_are_told(tmp_path):
+    root = results.build(tmp_path / "results", rows=3, parquet=False)
+    assert not any("the very same picture" in note for note in study.make(root, checks=0).notes)
+    twin = root / "edits" / "ip2p" / "row-001.png"
+    (root / "edits" / "foi" / "row-001.png").write_bytes(twin.read_bytes())
+    assert any(
+        note.startswith("in 1 of 3 rows two systems have the very same") for note in study.make(root, checks=0).notes
+    )
 
 
 @pytest.mark.parametrize(

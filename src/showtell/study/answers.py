@@ -12,7 +12,7 @@ from .folder import text
 from .plan import Key
 
 FORMAT = 1
-KIND = "study answers"
+KIND = "study answer sheet"
 LARGEST = 16 * 2**20
 
 

@@ -86,7 +86,8 @@ def make(
         questions=tuple(asked),
     )
     page = html.page({**data, "study": key.study, "hash": digest}, title=title)
-    return Study(page=page, key=key, rows=tuple(s.row.id for s in shown), notes=(*notes, *_size_note(page)))
+    notes += [*_same_note(shown), *_size_note(page)]
+    return Study(page=page, key=key, rows=tuple(s.row.id for s in shown), notes=tuple(notes))
 
 
 def _drawn(
@@ -135,6 +136,13 @@ def _usable(found: Results, row: Line, systems: Sequence[System], left: Counter[
         left["the picture before is missing"] += 1
         return False
     return not missing
+
+
+def _same_note(shown: Sequence[Shown]) -> list[str]:
+    """Between equal pictures people can only guess: their random places make that fair, and it is said."""
+    alike = [each for each in shown if len({edit.tobytes() for edit in each.edits}) < len(each.edits)]
+    why = "two systems have the very same picture: which of them is chosen is chance"
+    return [f"in {len(alike)} of {len(shown)} rows {why}"] if alike else []
 
 
 def _size_note(page: str) -> list[str]:

@@ -58,7 +58,6 @@ def lines(tally: Tally) -> list[str]:
         f"{tally.rows['all']} rows"
     ]
     told += [f"dropped: {one.participant}: {one.why}" for one in tally.dropped]
-    told += [f"refused: {file.path}: {file.why}" for file in tally.refused]
     if tally.answers:
         told.append("places chosen, from the first on the page: " + ", ".join(map(str, tally.places)))
     return told

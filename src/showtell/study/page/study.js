@@ -141,7 +141,9 @@
     $("words").classList.toggle("one", q.words.length === 1);
     show($("before-picture"), q.before);
     $("choices").replaceChildren(...q.choices.map(choice));
-    $("choices").toggleAttribute("data-few", q.choices.length <= 4);
+    const columns = q.choices.length <= 3 ? q.choices.length : Math.ceil(q.choices.length / (q.choices.length > 8 ? 3 : 2));
+    $("choices").style.setProperty("--columns", columns);
+    $("choices").style.setProperty("--rows", Math.ceil(q.choices.length / columns));
     since = performance.now();
     mark();
     $("ask").focus({ preventScroll: true });
@@ -179,7 +181,7 @@
     $("bar").setAttribute("aria-valuenow", answered());
   }
 
-  function choose(i) {
+  function choose(i, follow = false) {
     const q = now();
     if (i < 0 || i >= q.choices.length) return;
     const before = state.answers[q.id];
@@ -187,7 +189,9 @@
     spent();
     keep();
     mark();
-    document.querySelectorAll("#choices [role=radio]")[i].focus();
+    const button = document.querySelectorAll("#choices [role=radio]")[i];
+    button.focus({ preventScroll: true });
+    if (follow) button.scrollIntoView({ block: "nearest" });
   }
 
   // The time on a question counts up to the last look at it.
@@ -210,7 +214,7 @@
   function written() {
     const answers = questions.filter((q) => state.answers[q.id]).map((q) => ({ question: q.id, ...state.answers[q.id] }));
     return JSON.stringify({
-      format: 1, kind: "study answers", study: data.study, hash: data.hash, participant: state.participant,
+      format: 1, kind: "study answer sheet", study: data.study, hash: data.hash, participant: state.participant,
       complete: answers.length === questions.length, answers,
     }, null, 1) + "\n";
   }
@@ -246,7 +250,7 @@
     const by = { ...ARROWS, ArrowUp: -columns, ArrowDown: columns }[key];
     const at = chosen();
     const to = at < 0 ? 0 : at + by;
-    if (to >= 0 && to < buttons.length) choose(to);
+    if (to >= 0 && to < buttons.length) choose(to, true);
   }
 
   document.addEventListener("keydown", (event) => {
