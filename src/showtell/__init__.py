@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import inverting as inverting
     from . import methods as methods
+    from . import metrics as metrics
     from . import recipe as recipe
     from . import scenes as scenes
     from .editor import Editor as Editor
@@ -35,7 +36,7 @@ _LAZY = {
     "load": "editor",
     "replay": "replaying",
 }
-_MODULES = ("errors", "inverting", "methods", "models", "recipe", "scenes")
+_MODULES = ("errors", "inverting", "methods", "metrics", "models", "recipe", "scenes")
 
 __all__ = ["__version__", *_LAZY, *_MODULES]
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from showtell import metrics, scenes
-from showtell.errors import ModelError, UsageError
+from showtell.errors import ImageError, ModelError, UsageError
 from showtell.metrics import Example, frechet
 from showtell.metrics.measuring import FUNCTIONS
 from showtell.metrics.protocols import KINDS, OF_SETS
@@ -98,6 +98,11 @@ def test_a_batch_is_its_examples_one_by_one_and_sizes_may_differ(starter, exampl
         assert alone.keys() == row.keys()
         for name, value in alone.items():
             assert row[name] == (None if value is None else pytest.approx(value, abs=1e-5)), name
+    tiny = replace(
+        small[2], **{name: getattr(small[2], name).resize((9, 9)) for name in ("before", "result", "after")}, truth=None
+    )
+    (row,) = starter.measure([tiny])
+    assert row["ssim_truth"] is None and row["l1_truth"] > 0  # too small for a window of 11
     assert starter.measure([]) == [] and starter.features([]) == []
 
 
@@ -146,6 +151,12 @@ def test_a_class_can_be_compared_with_real_pictures_of_it(starter, examples):
     results, befores = (clip.image_features([getattr(e, which) for e in examples]) for which in ("result", "before"))
     wanted = frechet.class_distance(results, groups, torch.cat([befores] * 2), ["a"] * 6 + ["b"] * 6)
     assert overall["class_frechet_distance"] == pytest.approx(wanted, abs=1e-5)
+
+    def broken():
+        raise ImageError("b7.png: is broken")
+
+    starter.use_reals({**reals, "b": [*reals["b"], broken]})
+    assert starter.overall(found, groups) == overall and starter.problems == ["b7.png: is broken"]
     starter.use_reals({"a": reals["a"]})
     assert starter.overall(found, groups)["class_frechet_distance"] is None
 

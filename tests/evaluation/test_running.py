@@ -15,7 +15,8 @@ from showtell import evaluation
 from showtell.data import Problem, Row, dataset
 from showtell.errors import FileFormatError, ImageError, UsageError
 from showtell.evaluation import running, table
-from showtell.metrics import protocols
+from showtell.metrics import frechet, protocols
+from showtell.metrics.clip import Clip
 
 COUNT = 5
 
@@ -74,6 +75,23 @@ LEARN = {"steps": 2, "init": "make it red", "clip_weight": 0.0}
 
 def stamps(folder: Path) -> dict[str, int]:
     return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in sorted(folder.rglob("*.png"))}
+
+
+def test_a_class_is_compared_with_its_own_pictures(tmp_path, starters):
+    def real(number):
+        return lambda: drawn(number)
+
+    listed = [replace(row, id=f"{row.id}-{i}", after=None) for i in range(2) for row in rows()]
+    reals = {"even": (real(200), real(201), corrupt, real(202)), "odd": (real(203), real(204)), "other": ()}
+    data = replace(dataset("mine", listed), reals=reals)
+    summary = evaluation.run(data, [evaluation.System(name="input")], protocols.load("starter"), tmp_path / "out")
+    clip = Clip.load()
+    befores = clip.image_features([row.before() for row in listed])
+    own = clip.image_features([drawn(number) for number in (200, 201, 202, 203, 204)])
+    wanted = frechet.class_distance(befores, [row.group for row in listed], own, ["even"] * 3 + ["odd"] * 2)
+    found = summary["rows"][0]["measures"]["class_frechet_distance"]
+    assert found["value"] == pytest.approx(wanted, abs=1e-4) and found["low"] < found["value"] < found["high"]
+    assert summary["reals"] == {"groups": 3, "problems": ["row-2.png: is not a picture that opens"]}
 
 
 def test_a_run_goes_on_where_it_stopped(tmp_path, meter, models):

@@ -66,7 +66,7 @@ class Clip:
 
         found = [torch.zeros(0, self.model.config.projection_dim, device=self.device)]
         for part in _parts(pictures):
-            ready = [_bounded(picture.convert("RGB")) for picture in part]
+            ready = [bounded(picture.convert("RGB")) for picture in part]
             pixels = self.processor(images=ready, return_tensors="pt").pixel_values
             with torch.no_grad():
                 found.append(self.model.get_image_features(pixel_values=pixels.to(self.device)).pooler_output)
@@ -162,7 +162,7 @@ def _parts(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
         yield items[first : first + _CHUNK]
 
 
-def _bounded(picture: Image.Image) -> Image.Image:
+def bounded(picture: Image.Image) -> Image.Image:
     """The middle of a very long picture; any other as it is."""
     width, height = picture.size
     limit = _LONGEST * min(width, height)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .. import loading
 from ..errors import ModelError
 from .batches import as_pictures, same_count
+from .clip import bounded, clip_i
 
 if TYPE_CHECKING:
     import torch
@@ -39,7 +40,9 @@ class Dino:
 
     def features(self, pictures: Sequence[Image.Image]) -> torch.Tensor:
         """The class token after the last layer's normalisation, (N, d), of N pictures of any size; not made unit length."""
-        return self._batched(pictures, lambda part: self._run(self._prepared(part)).last_hidden_state[:, 0])
+        return self._batched(
+            pictures, lambda part: self._run(self._prepared([bounded(one) for one in part])).last_hidden_state[:, 0]
+        )
 
     def keys(self, pictures: Sequence[Image.Image], *, side: int = 224, layer: int = -1) -> torch.Tensor:
         """The keys of a layer's attention, all heads side by side, (N, tokens, d); the class token's is the first.
@@ -97,8 +100,6 @@ def load_dino(
 
 def dino_image(dino: Dino, a: Pictures, b: Pictures) -> torch.Tensor:
     """DINO-I, cos(DINO(a), DINO(b)) of class tokens, pair by pair: (B,) in [-1, 1]."""
-    from .clip import clip_i
-
     first, second = as_pictures(a, "the first pictures"), as_pictures(b, "the second pictures")
     same_count(first_pictures=first, second_pictures=second)
     return clip_i(dino.features(first), dino.features(second))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .. import loading
-from ..errors import ModelError, UsageError
+from ..errors import ImageError, ModelError, UsageError
 from .batches import as_mask, as_pair, only_where
 
 if TYPE_CHECKING:
@@ -78,14 +78,14 @@ def lpips(model: Lpips, a: Pictures, b: Pictures, mask: Any = None) -> torch.Ten
 
     With a mask a position counts by the share of its area that counts, NaN where none does; pixels that do not are taken from
     ``a`` in both pictures, so that the network does not see them change. Raises ``UsageError`` for what is no pair of pictures,
-    or too small.
+    ``ImageError`` for one that is too small.
     """
     import torch
     import torch.nn.functional as F
 
     first, second = as_pair(a, b)
     if min(first.shape[-2:]) < _LEAST[model.network]:
-        raise UsageError(
+        raise ImageError(
             f"pictures of {first.shape[-1]}x{first.shape[-2]} are too small for LPIPS with {model.network}: "
             f"{_LEAST[model.network]} pixels a side are the least"
         )

@@ -1,17 +1,19 @@
 """A measure of a protocol on a batch of examples: what each function takes from an example, and what has no value.
 
 Every network sees every picture once, however many measures ask for it. A value is None where an example lacks what the measure
-needs, or where the measure is not defined (NaN): a mask of nothing, no direction.
+needs, or where the measure is not defined: a mask of nothing, no direction, a picture that is too small for it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..errors import ImageError
 from . import clip as on_features
 from . import learned_distance, pick, pixels, structural, truth
 from .batches import as_tensor
@@ -32,7 +34,7 @@ _PICTURES: dict[str, Callable[[Example], Any]] = {
     "after": lambda e: e.after,
     "pair before": lambda e: e.pair and e.pair[0],
     "pair after": lambda e: e.pair and e.pair[1],
-    "inside": lambda e: None if e.mask is None or not e.mask.any() else _blackened(e.result, e.mask),
+    "inside": lambda e: None if e.mask is None or not np.any(e.mask) else _blackened(e.result, e.mask),
 }
 
 
@@ -120,9 +122,11 @@ def _on_pixels(function: Callable[..., torch.Tensor]) -> Callable[[Batch, Measur
     def run(batch: Batch, what: Measure, model: Any) -> Values:
         values: Values = []
         for example, other in zip(batch.examples, batch.pictures(_other(what)), strict=True):
-            mask = counted(example, what)
-            missing = other is None or (what.where != "everywhere" and mask is None)
-            values.append(None if missing else float(function(other, example.result, mask)))
+            mask, value = counted(example, what), None
+            if other is not None and (what.where == "everywhere" or mask is not None):
+                with contextlib.suppress(ImageError):  # too small for it
+                    value = float(function(other, example.result, mask))
+            values.append(value)
         return values
 
     return run
@@ -140,12 +144,12 @@ def _by_size(run_one: Callable[..., torch.Tensor], *, masks: bool = False) -> Ca
             if other is not None and (what.where == "everywhere" or counted(example, what) is not None):
                 sizes.setdefault(example.result.size, []).append(i)
         values: Values = [None] * len(others)
-        for places in sizes.values():
-            for part in (places[first : first + _CHUNK] for first in range(0, len(places), _CHUNK)):
-                two = [[others[i] for i in part], [batch.examples[i].result for i in part]]
-                more = {}
-                if masks and what.where != "everywhere":
-                    more["mask"] = torch.stack([torch.as_tensor(counted(batch.examples[i], what)) for i in part])
+        for part in [places[i : i + _CHUNK] for places in sizes.values() for i in range(0, len(places), _CHUNK)]:
+            two = [[others[i] for i in part], [batch.examples[i].result for i in part]]
+            more = {}
+            if masks and what.where != "everywhere":
+                more["mask"] = torch.stack([torch.as_tensor(counted(batch.examples[i], what)) for i in part])
+            with contextlib.suppress(ImageError):  # too small for it
                 for i, value in zip(part, run_one(model, *two, what, **more).tolist(), strict=True):
                     values[i] = value
         return values
@@ -166,7 +170,8 @@ def counted(example: Example, what: Measure) -> np.ndarray | None:
     """The pixels that a measure counts, (H, W) bool; None for all of them, or where the example has no mask."""
     if what.where == "everywhere" or example.mask is None:
         return None
-    return example.mask if what.where == "inside the mask" else ~example.mask
+    mask = np.asarray(example.mask, dtype=bool)
+    return mask if what.where == "inside the mask" else ~mask
 
 
 def _other(what: Measure) -> str:

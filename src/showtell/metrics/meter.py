@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..errors import ImageError
 from . import frechet, measuring
 from .protocol import Example, Protocol
 
@@ -24,6 +25,8 @@ class ProtocolMeter:
         self._batch = measuring.Batch([])
         self._reals: Mapping[str, Sequence[Callable[[], Image.Image]]] = {}
         self._of_reals: dict[tuple[Any, str], torch.Tensor] = {}
+        #: Real pictures that could not be opened, one line each, and were left out.
+        self.problems: list[str] = []
 
     def measure(self, examples: Sequence[Example]) -> list[dict[str, float | None]]:
         """Of each example, column -> value. None where an example lacks what the measure takes (a mask, a true picture,
@@ -52,9 +55,9 @@ class ProtocolMeter:
 
     def use_reals(self, reals: Mapping[str, Sequence[Callable[[], Image.Image]]]) -> None:
         """Compare with real pictures of each group, from now on, instead of with the true picture of each row. ``reals`` opens
-        them, group by group; that is done when a figure of the set is first asked for.
+        them, group by group; that is done when a figure of the set is first asked for. What does not open is in ``problems``.
         """
-        self._reals, self._of_reals = reals, {}
+        self._reals, self._of_reals, self.problems = reals, {}, []
 
     def overall(
         self, features: Sequence[Mapping[str, Sequence[float]]], groups: Sequence[str]
@@ -91,13 +94,19 @@ class ProtocolMeter:
         import torch
 
         if (model, group) not in self._of_reals:
-            opens = self._reals[group]
-            parts = [
-                model.image_features([one() for one in opens[first : first + _CHUNK]])
-                for first in range(0, len(opens), _CHUNK)
-            ]
+            opens, parts = self._reals[group], []
+            for first in range(0, len(opens), _CHUNK):
+                pictures = [one for open_it in opens[first : first + _CHUNK] if (one := self._opened(open_it))]
+                parts += [model.image_features(pictures)] if pictures else []
             self._of_reals[model, group] = torch.cat(parts).double().cpu() if parts else torch.zeros(0, 1).double()
         return self._of_reals[model, group]
+
+    def _opened(self, open_it: Callable[[], Image.Image]) -> Image.Image | None:
+        try:
+            return open_it()
+        except ImageError as error:
+            self.problems.append(str(error))
+            return None
 
     @property
     def _sets(self) -> list[Any]:

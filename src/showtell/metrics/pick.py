@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from .batches import Pictures
 
 
+# The published weights come without a tokenizer and an image processor: they were tuned with these.
+_BESIDE = {"yuvalkirstain/PickScore_v1": "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"}
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PickScore:
     """The CLIP that was tuned, as ``clip``. ``name`` is its name."""
@@ -43,7 +47,8 @@ def load_pick_score(
     published ones are those of ``laion/CLIP-ViT-H-14-laion2B-s32B-b79K``. Raises ``ModelError``, one line, for what cannot be
     loaded.
     """
-    return PickScore(clip=Clip.load(name, device=device, processor=processor))
+    beside = processor or _BESIDE.get(os.fspath(name))
+    return PickScore(clip=Clip.load(name, device=device, processor=beside))
 
 
 def pick_score(model: PickScore, image: Pictures, text: str | Sequence[str]) -> torch.Tensor:

@@ -87,6 +87,7 @@ class Meter(Shape):
     """A protocol with its models loaded."""
 
     protocol: Protocol
+    problems: list[str]
 
     def measure(self, examples: Sequence[Example]) -> list[dict[str, float | None]]:
         """Of each picture, column -> value; None where the value is not defined (no mask, no direction, nothing outside)."""

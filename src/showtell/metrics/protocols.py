@@ -176,7 +176,8 @@ _ALL = (
     Protocol(
         name="foi",
         note="FoI's Table 1. The paper names neither the CLIP nor the size of its DINOv2: ViT-L/14 and base are our reading. "
-        "PickScore is each picture's own score; shares between systems are their softmax, picture by picture.",
+        "PickScore is each picture's own score for the target caption; shares between systems are their softmax, picture by "
+        "picture.",
         measures=(
             _clip_i(_LARGE),
             Measure(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UsageError
+from ..errors import ImageError, UsageError
 from .batches import as_mask, as_pair, mean_where, only_where
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def ssim(a: Pictures, b: Pictures, mask: Any = None) -> torch.Tensor:
     """The mean SSIM over pixels and channels: (B,) in [-1, 1], 1 for equal pictures.
 
     With a mask, the mean over the pixels that count, NaN where none does; the others are taken from ``a`` in both pictures, so
-    that windows at the mask's edge do not see what is not to count. Raises ``UsageError`` for pictures with fewer than 11
+    that windows at the mask's edge do not see what is not to count. Raises ``ImageError`` for pictures with fewer than 11
     pixels a side.
     """
     first, second = as_pair(a, b)
@@ -53,7 +53,7 @@ def ms_ssim(a: Pictures, b: Pictures, *, scales: Sequence[float] = SCALES) -> to
 
     ``scales`` are the weights w_j, finest first; pictures are halved from each to the next by the mean of 2 x 2 pixels. As in
     torchmetrics, means over a scale that are negative count as zero, and a scale's contrast leaves out its borders. Raises
-    ``UsageError`` for pictures with fewer than 11 pixels a side at the coarsest scale: 176 with the published five.
+    ``ImageError`` for pictures with fewer than 11 pixels a side at the coarsest scale: 176 with the published five.
     """
     import torch.nn.functional as F
 
@@ -97,6 +97,6 @@ def _large_enough(x: torch.Tensor, scales: int) -> None:
     least, side = _WINDOW * 2 ** (scales - 1), min(x.shape[-2:])
     if side < least:
         many = f"MS-SSIM over {scales} scales: give fewer (scales=), or" if scales > 1 else "SSIM:"
-        raise UsageError(
+        raise ImageError(
             f"pictures of {x.shape[-1]}x{x.shape[-2]} are too small for {many} pictures of {least} pixels a side at least"
         )
