@@ -248,7 +248,7 @@ def test_nothing_that_can_be_used_tells_the_first_problem(tmp_path):
 
 def test_every_error_is_one_of_ours(tmp_path):
     """Each value of a listing replaced by each kind of thing: a problem or a refusal, never another exception."""
-    strange = (None, 5, "x", [], {}, [[1]], {"a": {}}, True, "..", "\0", 1e400)
+    strange = (None, 5, [], {}, [[1]], {"a": {}}, "\0", 1e400)
 
     def places(value, at=()):
         yield at
@@ -264,21 +264,49 @@ def test_every_error_is_one_of_ours(tmp_path):
         entry[at[-1]] = new
         return copy
 
-    small = {"pie-bench": lambda root: datasets.pie_bench(root, 1), "magicbrush": lambda root: datasets.magicbrush(root, 1),
-             "ip2p": lambda root: datasets.ip2p(root, 1), "coco": lambda root: datasets.coco(root, 1), "foi": datasets.foi,
-             "tedbench": datasets.tedbench, "imagenet": imagenet_pairs}  # fmt: skip
-    files = {"pie-bench": PIE, "magicbrush": BRUSH, "ip2p": "seeds.json", "coco": COCO, "foi": "foi.json",
-             "tedbench": "input_list.json", "imagenet": "pairs.json"}  # fmt: skip
-    for name, build_one in small.items():
-        path = build_one(tmp_path / name)
-        file = tmp_path / name / files[name]
+    small = {
+        PIE: ("pie-bench", lambda root: datasets.pie_bench(root, 1)),
+        BRUSH: ("magicbrush", lambda root: datasets.magicbrush(root, 1)),
+        "global_descriptions.json": ("magicbrush", lambda root: datasets.magicbrush(root, 1)),
+        "seeds.json": ("ip2p", lambda root: datasets.ip2p(root, 1)),
+        "shard-00/0000000/prompt.json": ("ip2p", lambda root: datasets.ip2p(root, 1)),
+        COCO: ("coco", lambda root: datasets.coco(root, 1)),
+        "foi.json": ("foi", datasets.foi),
+        "input_list.json": ("tedbench", datasets.tedbench),
+        "pairs.json": ("imagenet", imagenet_pairs),
+        "near.json": ("imagenet", datasets.imagenet),
+        "scenes.json": ("folder", listed_scene),
+        "list.jsonl": ("manifest", one_line),
+    }
+    for number, (listing, (name, build_one)) in enumerate(small.items()):
+        path = build_one(tmp_path / str(number))
+        file = tmp_path / str(number) / listing
         value = json.loads(file.read_text())
         if name == "pie-bench":
             first(value)["mask"] = [5, 6]
-        for at in list(places(value))[1:40]:
+        for at in list(places(value))[1:25]:
             for new in strange:
                 file.write_text(json.dumps(altered(value, at, new)))
                 try:
-                    data.load(name, path, **({"split": "all"} if name == "ip2p" else {}))
+                    found = data.load(name, path, **({"split": "all"} if name == "ip2p" else {}))
                 except ShowtellError as error:
                     assert "\n" not in str(error)
+                else:
+                    assert found.fingerprint
+
+
+def listed_scene(root: Path) -> Path:
+    for i, role in enumerate(("before", "after")):
+        datasets.save(root / f"7-{role}.png", i)
+    record = {
+        "seed": 7, "instructions": ["make the circle red"], "keywords": ["circle"], "edits": [{"action": "recolour"}],
+        "captions": {"before": "a circle", "after": "a red circle"},
+    }  # fmt: skip
+    datasets.write(root / "scenes.json", [record])
+    return root
+
+
+def one_line(root: Path) -> Path:
+    path = datasets.manifest(root, ".jsonl")
+    path.write_text(path.read_text().splitlines()[0])
+    return path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -65,23 +66,20 @@ def _open_all(found: Dataset, *, as_json: bool) -> list[Problem]:
     problems = []
     with console.progress("opening", as_json=as_json) as tick:
         for number, row in enumerate(found.rows, start=1):
-            try:
-                _open(row)
-            except ShowtellError as error:
-                problems.append(Problem(id=row.id, kind="mask" if "mask" in str(error) else "picture", what=str(error)))
+            for kind, opens in _parts(row):
+                try:
+                    opens()
+                except ShowtellError as error:
+                    problems.append(Problem(id=row.id, kind=kind, what=str(error)))
+                    break
             tick(number, len(found.rows))
     return problems
 
 
-def _open(row: Row) -> None:
-    from showtell.errors import ImageError
-
-    size = row.before().size
-    for picture in (row.after, row.pair, *row.more_pairs):
-        if picture is not None:
-            picture()
-    if row.mask is not None and (shape := row.mask().shape) != size[::-1]:
-        raise ImageError(f"the mask is {shape[1]}x{shape[0]} and the picture {size[0]}x{size[1]}")
+def _parts(row: Row) -> list[tuple[str, Callable[[], Any]]]:
+    """What a row has to open, and how a failure there is called."""
+    pictures = [("picture", one) for one in (row.before, row.after, row.pair, *row.more_pairs) if one is not None]
+    return pictures if row.mask is None else [*pictures, ("mask", row.mask)]
 
 
 def _described(found: Dataset, problems: list[Problem], *, good: int) -> dict[str, Any]:

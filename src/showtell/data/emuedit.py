@@ -32,6 +32,8 @@ def load(path: str | os.PathLike[str], *, split: str | None = "test", task: str 
         if task is not None and record.get("task") != task:
             continue
         label = str(record["idx"]) if record.get("idx") is not None else where
+        if split is None and record.get("split"):  # each split counts anew
+            label = f"{record['split']}-{label}"
         with found.row(label):
             found.add(_row(label, record, cells))
     if seen and not found.rows and not found.problems:

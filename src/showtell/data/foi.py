@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def entries(file: Path) -> Iterator[tuple[str, Any]]:
 
 def parse(value: Any) -> Entry:
     """An entry, strictly. Raises ``Unusable`` that names the first thing that is wrong."""
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     if isinstance(value, str):
         try:
@@ -79,7 +80,7 @@ def parse(value: Any) -> Entry:
         except FileFormatError as error:
             raise Unusable("damaged", str(error)) from error
     try:
-        entry = TypeAdapter(Entry).validate_python(value)
+        entry = _shape().validate_python(value)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -87,6 +88,13 @@ def parse(value: Any) -> Entry:
         raise Unusable(kind, f"{where:.100}: {first['msg']:.200}") from error
     check(entry)
     return entry
+
+
+@cache
+def _shape() -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Entry)
 
 
 def check(entry: Entry) -> None:

@@ -103,17 +103,14 @@ def _scenes(file: Path) -> dict[str, dict[str, Any]]:
         return {}
     found = {}
     for record in read_json(file, list, "scenes"):
-        captions = record.get("captions") if isinstance(record, Mapping) else None
-        if not isinstance(captions, Mapping) or not isinstance(record.get("instructions"), list):
-            raise FileFormatError(f"{file}: is not as `showtell scenes` writes it")
-        texts = [text for text in record["instructions"] if isinstance(text, str)]
-        keywords = [word if isinstance(word, str) else "" for word in record.get("keywords") or []]
-        keywords += [""] * (len(texts) - len(keywords))
-        edits = [edit for edit in record.get("edits") or [] if isinstance(edit, Mapping)]
-        found[str(record.get("seed"))] = {
-            "instructions": tuple(bracketed(text, word) for text, word in zip(texts, keywords, strict=False)),
-            "source": words(captions, "before"),
-            "target": words(captions, "after"),
-            "group": "+".join(sorted({str(edit.get("action", "")) for edit in edits})),
-        }
+        try:
+            both = zip(record["instructions"], record["keywords"], strict=True)
+            found[str(record["seed"])] = {
+                "instructions": tuple(bracketed(text, keyword) for text, keyword in both),
+                "source": words(record["captions"], "before"),
+                "target": words(record["captions"], "after"),
+                "group": "+".join(sorted({edit["action"] for edit in record["edits"]})),
+            }
+        except (LookupError, TypeError, ValueError, AttributeError, UsageError) as error:
+            raise FileFormatError(f"{file}: is not as `showtell scenes` writes it") from error
     return found

@@ -49,10 +49,19 @@ def load(
         with found.row(_label(record, number)):
             found.add(_row(root, record, called, template))
     wanted = {row.group for row in found.rows}
-    ids = {name: wnid for wnid, name in reversed(called.items())}
     return found.dataset(
-        reals={name: tuple(openers.picture(file) for file in _pictures(root / ids[name])) for name in sorted(wanted)}
+        reals={
+            _group(wnid, called): tuple(openers.picture(file) for file in _pictures(root / wnid))
+            for wnid in called
+            if _group(wnid, called) in wanted
+        }
     )
+
+
+def _group(wnid: str, called: Mapping[str, str]) -> str:
+    """A class's name, with its id where another class has the same name."""
+    name = called[wnid]
+    return name if list(called.values()).count(name) == 1 else f"{name} ({wnid})"
 
 
 def _first(root: Path, names: tuple[str, ...]) -> Path:
@@ -83,10 +92,13 @@ def _wnid(text: str, called: Mapping[str, str]) -> str:
     """The class that is meant by an id or a name."""
     if text in called:
         return text
-    for wnid, name in called.items():
-        if name.lower() == text.replace("_", " ").strip().lower():
-            return wnid
-    raise Unusable("missing words", f"class {text!r} is not in the list of names")
+    wanted = text.replace("_", " ").strip().lower()
+    meant = [wnid for wnid, name in called.items() if name.lower() == wanted]
+    if len(meant) > 1:
+        raise Unusable("missing words", f"class {text!r} is the name of {' and '.join(meant)}: give the id")
+    if not meant:
+        raise Unusable("missing words", f"class {text!r} is not in the list of names")
+    return meant[0]
 
 
 def _pictures(folder: Path) -> list[Path]:
@@ -151,5 +163,5 @@ def _row(root: Path, record: Any, called: Mapping[str, str], template: str) -> R
         instructions=(f"turn the [{called[source]}] into a {called[target]}",),
         source_caption=template.replace("{}", called[source]),
         target_caption=template.replace("{}", called[target]),
-        group=called[target],
+        group=_group(target, called),
     )

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from ..errors import FileFormatError, UsageError
 from . import openers
-from .reading import Found, Unusable, json_lines, read_json, there, unbracketed, within, words
+from .reading import Found, Unusable, json_lines, read_json, read_text, there, unbracketed, within, words
 from .rows import Dataset, Row, safe_id
 
 Split = Literal["train", "val", "test", "all"]
@@ -40,7 +40,8 @@ def load(
     Of each prompt the first pair is a row, or ``every`` one. Another pair of the same prompt is what shows the edit.
     ``directions`` (VISII): the first ``shots`` pairs (1 to 4) show, the next is the row, and prompts with fewer pairs are left
     out. ``min_direction`` and ``min_similarity`` keep only pairs whose ``clip_sim_dir`` and ``clip_sim_image`` in
-    ``metadata.jsonl`` are at least that. Without ``seeds.json``, every folder is a prompt and there is one split.
+    ``metadata.jsonl`` are at least that. Without ``seeds.json``, every folder is a prompt, which may have no words, and there is
+    one split.
     """
     if not 1 <= shots <= 4:
         raise UsageError(f"shots is {shots}: one to four pairs can show an edit")
@@ -52,7 +53,7 @@ def load(
         pairs = _pairs(folder, label, seeds, found)
         told: dict[str, str] | None = None
         with found.row(label):
-            told = _words(folder)
+            told = {} if seeds is None and not _has_words(folder) else _words(folder)
             pairs = _kept(folder, pairs, bounds) if bounds else pairs
         if told is None:
             continue
@@ -106,8 +107,12 @@ def _pairs(folder: Path, label: str, seeds: list[str] | None, found: Found) -> l
     return pairs
 
 
+def _has_words(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in ("prompt.json", "prompt.txt"))
+
+
 def _words(folder: Path) -> dict[str, str]:
-    """Instruction and captions of a prompt. Folders of VISII's layout may have none, or only a line in ``prompt.txt``."""
+    """Instruction and captions of a prompt, or the instruction alone, in ``prompt.txt``."""
     if (folder / "prompt.json").is_file():
         record = read_json(folder / "prompt.json", dict, "a prompt")
         return {
@@ -115,8 +120,8 @@ def _words(folder: Path) -> dict[str, str]:
             "input": words(record, "input", "caption", what="caption before"),
             "output": words(record, "output", what="caption after"),
         }
-    there(folder / "prompt.txt", "the words: prompt.json or")
-    return {"edit": unbracketed((folder / "prompt.txt").read_text(encoding="utf-8", errors="replace"))}
+    text = unbracketed(read_text(there(folder / "prompt.txt", "the words: prompt.json or")))
+    return {"edit": words({"instruction": text}, "instruction")}
 
 
 def _kept(folder: Path, pairs: list[Any], bounds: dict[str, float]) -> list[Any]:
@@ -147,7 +152,7 @@ def _row(label: str, pairs: list[Any], test: int, shown: Sequence[int], told: di
         after=openers.picture(after),
         pair=shows[0] if shows else None,
         more_pairs=tuple(shows[1:]),
-        instructions=(told["edit"],),
+        instructions=(told["edit"],) if "edit" in told else (),
         source_caption=told.get("input", ""),
         target_caption=told.get("output", ""),
     )

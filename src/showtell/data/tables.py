@@ -45,9 +45,9 @@ class Cell:
         return f"{self.file.name}, row group {self.group}, row {self.row}, {self.column}"
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=3)
 def _column(file: str, group: int, column: str) -> Any:
-    """One column of one row group: rows that follow each other find it here."""
+    """One column of one row group: rows that follow each other find it here. Only a few are held: pictures are large."""
     import pyarrow.parquet
 
     return pyarrow.parquet.ParquetFile(file).read_row_group(group, columns=[column]).column(0)
