@@ -151,7 +151,7 @@ def board(entries: Sequence[dict[str, Any]]) -> str:
         number, one, line = row
         system, mark = _system(row), not _bound(row)
         cells = [_cell(line["measures"].get(m["name"]) or {}, m, known[m["name"]], mark=mark) for m in measures]
-        body.append([_named(line, system), _model(system), *cells, _counts(line, dataset), f"{number}"])
+        body.append([_named(row), _model(system), *cells, _counts(line, dataset), f"{number}"])
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, ["---"] * len(heads), *body))
     note = f" {plain(protocol['note'])}" if protocol.get("note") else ""
     about = (
@@ -194,15 +194,16 @@ def _cell(figure: Mapping[str, Any], measure: Mapping[str, Any], known: Sequence
     best = reading.best(known, lower=measure.get("better") == "lower")
     text = f"**{value:.{places}f}**" if mark and value == best else f"{value:.{places}f}"
     if low is not None and high is not None:
-        text += f"<br><small>{low:.{places}f} to {high:.{places}f}</small>"
+        text += f"<br><small>{low:.{places}f}&nbsp;to&nbsp;{high:.{places}f}</small>"
     if figure.get("invalid"):
         text += f"<br><small>{int(figure['invalid'])} without</small>"
     return text
 
 
-def _named(line: Mapping[str, Any], system: Mapping[str, Any]) -> str:
+def _named(row: Row) -> str:
+    system, labels = _system(row), reading.labels(row[1]["evaluation"], row[1])
     told = ", ".join(f"{key} = {value}" for key, value in (system.get("settings") or {}).items())
-    return plain(line.get("label") or line["system"]) + (f"<br><small>{plain(told)}</small>" if told else "")
+    return plain(labels[system["name"]]) + (f"<br><small>{plain(told)}</small>" if told else "")
 
 
 def _model(system: Mapping[str, Any]) -> str:
@@ -236,7 +237,7 @@ def _made(one: Mapping[str, Any]) -> str:
 def plain(value: Any) -> str:
     """Text from a file as it may stand anywhere in Markdown: one line, nothing of it markup."""
     text = " ".join(str("" if value is None else value).split()).encode("utf-8", "replace").decode()
-    return re.sub(r"[\\`*_{}\[\]()#|~^$:!]", lambda found: f"&#{ord(found[0])};", escape(text, quote=True))
+    return re.sub(r"[\\`*_{}\[\]()#|~^$:!]", lambda found: f"&#{ord(found[0])};", escape(text, quote=False))
 
 
 # -- commands --------------------------------------------------------------------------------------------------------------

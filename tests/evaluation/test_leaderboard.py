@@ -66,7 +66,7 @@ def test_systems_are_rows_with_intervals_counts_and_how_they_were_made(board, su
     text = board.page.read_text(encoding="utf-8")
     first, second = rows(text)
     assert first[0].startswith("foi") and second[0].startswith("ip2p")  # by the first measure, PSNR
-    assert first[2].startswith("**21.38**<br><small>21.00 to 21.75</small>") and "without" in first[2]
+    assert first[2].startswith("**21.38**<br><small>21.00&nbsp;to&nbsp;21.75</small>") and "without" in first[2]
     assert first[1] == "starter<br><small>000000000000</small>" and "guidance&#95;scale = 7.5" in second[0]
     assert first[4].startswith("4<br><small>1 failed")
     for words in ("## drawn, protocol tiny", results.PROTOCOL.digest, "[Ours](https://example.org/a) by us", "a machine", COMMAND,
@@ -144,10 +144,16 @@ def test_check_says_that_the_page_is_old(board, summary, capsys):
 
 
 def test_words_of_a_result_are_no_markup(board, summary):
-    add(board, summary, "A | <script>alert(1)</script> [x](y) `z`\n# title", command="a | b `c` </code><b>")
+    add(board, summary, "A | <script>alert(1)</script> [x](y) `z`\n# it's", command="a | b `c` </code><b>")
     assert board() == 0
     text = board.page.read_text(encoding="utf-8")
-    assert "<script" not in text and "<b>" not in text and "\n# title" not in text and "[x]" not in text
+    assert (
+        "<script" not in text
+        and "<b>" not in text
+        and "\n# " not in text.partition("## drawn")[2]
+        and "&#35; it's" in text
+        and "[x]" not in text
+    )
     assert len({len(row) for row in rows(text)}) == 1
 
 
