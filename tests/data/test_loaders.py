@@ -125,6 +125,11 @@ def test_ip2p_pairs_and_directions(tmp_path):
         data.load("ip2p", path, directions=True, shots=3)  # there are three pairs a prompt
     best = data.load("ip2p", path, split="test", every=True, min_direction=0.29)
     assert [row.id[-4:] for row in best.rows] == ["1901", "1902"]
+    (path / "shard-00/0000019/metadata.jsonl").write_text('{"seed": 1900, "clip_sim_dir": 0.3}\n')
+    with pytest.raises(
+        FileFormatError, match="metadata.jsonl has no clip_sim_dir of seed 1901"
+    ):  # unscored is not good
+        data.load("ip2p", path, split="test", every=True, min_direction=0.29)
 
 
 def test_visiis_folders(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -41,31 +42,50 @@ def load(
     pair = openers.pair(Path(pair_before), Path(pair_after)) if pair_before and pair_after else None
     common = {"instruction": instruction, "target": target, "source": source, "texts": texts}
     told = _scenes(root / "scenes.json")
-    pictures = {file.stem: file for file in openers.pictures_in(root)}
+    files = openers.pictures_in(root)
+    pictures = {file.stem: file for file in files}
+    names = Counter(file.stem for file in files)
+    masks = _masks(pictures)
     found = Found("folder", path)
-    names = [file.name for file in openers.pictures_in(root)]
     for stem, file in pictures.items():
-        if _ROLE.search(stem) and _owner(stem) & pictures.keys():
+        if _ROLE.search(stem) and _owners(stem) & pictures.keys():
             continue
         with found.row(file.name):
-            if names.count(file.name) > 1 or sum(Path(name).stem == stem for name in names) > 1:
-                raise Unusable("twice", f"there are two pictures called {stem!r}: give each its own name")
-            found.add(_row(root, stem, pictures, common, told, pair))
+            if names[stem] > 1:
+                raise Unusable("twice", f"there are {names[stem]} pictures called {stem!r}: give each its own name")
+            found.add(_row(root, stem, pictures, masks, common, told, pair))
     return found.dataset()
 
 
-def _owner(stem: str) -> set[str]:
+def _owners(stem: str) -> set[str]:
     """The names that a result or a mask may belong to."""
     base = _ROLE.sub("", stem)
     return {base, f"{base}-before"}
 
 
-def _row(root: Path, stem: str, pictures: Mapping[str, Path], common: Any, told: Mapping[str, Any], pair: Any) -> Row:
+def _masks(pictures: Mapping[str, Path]) -> dict[str, list[Path]]:
+    """The masks of each name."""
+    found: dict[str, list[Path]] = {}
+    for stem, file in pictures.items():
+        if (role := _ROLE.search(stem)) and role[1] != "after":
+            found.setdefault(stem[: role.start()], []).append(file)
+    return found
+
+
+def _row(
+    root: Path,
+    stem: str,
+    pictures: Mapping[str, Path],
+    masked: Mapping[str, list[Path]],
+    common: Any,
+    told: Mapping[str, Any],
+    pair: Any,
+) -> Row:
     base = stem.removesuffix("-before")
     file, after = pictures[stem], pictures.get(f"{base}-after")
     if stem != base and after is None:
         raise Unusable("missing file", f"{base}-after is not there")
-    masks = [pictures[s] for s in pictures if re.fullmatch(rf"{re.escape(base)}-mask(-\d+)?", s)]
+    masks = masked.get(base, [])
     openers.check_masks(masks, file)
     scene = told.get(base, {})
     instructions, target = _words(root, base, stem, common, scene)

@@ -51,25 +51,23 @@ def load(
     bounds = {key: value for key, value in bounds.items() if value is not None}
     for label, folder, seeds in _prompts(root, split, found):
         pairs = _pairs(folder, label, seeds, found)
-        told: dict[str, str] | None = None
         with found.row(label):
             told = {} if seeds is None and not _has_words(folder) else _words(folder)
             pairs = _kept(folder, pairs, bounds) if bounds else pairs
-        if told is None:
-            continue
-        if directions:
-            chosen = [(shots, range(shots))] if len(pairs) > shots else []
-        else:
-            chosen = [(i, _others(i, len(pairs))) for i in range(len(pairs) if every else min(1, len(pairs)))]
-        for test, shown in chosen:
-            with found.row(f"{label}-{pairs[test][0]}"):
-                found.add(_row(label, pairs, test, shown, told))
+            for test, shown in _direction(len(pairs), shots) if directions else _each(len(pairs), every):
+                with found.row(f"{label}-{pairs[test][0]}"):
+                    found.add(_row(label, pairs, test, shown, told))
     return found.dataset()
 
 
-def _others(i: int, count: int) -> Sequence[int]:
-    """The pair that shows pair ``i``'s edit: the next one; none where there is no other."""
-    return [(i + 1) % count] if count > 1 else []
+def _direction(count: int, shots: int) -> list[tuple[int, Sequence[int]]]:
+    """Of ``count`` pairs, which is edited and which show it: the first ``shots`` show."""
+    return [(shots, range(shots))] if count > shots else []
+
+
+def _each(count: int, every: bool) -> list[tuple[int, Sequence[int]]]:
+    """Of ``count`` pairs, which are edited, and the next one, which shows it; none where there is no other."""
+    return [(i, [(i + 1) % count] if count > 1 else []) for i in range(count if every else min(1, count))]
 
 
 def _prompts(root: Path, split: Split, found: Found) -> list[tuple[str, Path, list[str] | None]]:
