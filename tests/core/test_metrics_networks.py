@@ -369,8 +369,9 @@ def test_what_is_no_lpips_file_is_said(squeeze, tmp_path, picture):
     with pytest.raises(ModelError, match="cannot be loaded"):
         metrics.load_lpips(tmp_path / "broken.safetensors")
     model = metrics.load_lpips(squeeze, network="squeeze")
-    with pytest.raises(UsageError, match="too small for LPIPS with squeeze"):
-        metrics.lpips(model, picture(8, 8), picture(8, 8))
+    with pytest.raises(UsageError, match="16x20 are too small for LPIPS with squeeze: 17 pixels"):
+        metrics.lpips(model, picture(16, 20), picture(16, 20))
+    assert metrics.lpips(model, picture(17, 17, seed=1), picture(17, 17, seed=2)).isfinite().all()
 
 
 def test_scenes_are_measured_against_their_truth():

@@ -65,6 +65,7 @@ _ROOMS = {
     "structural": ("ms_ssim", "ssim", "ssim_map"),
     "truth": ("edit_error", "edit_inside", "edit_parts", "edit_success", "outside_psnr"),
 }
+_ON_FEATURES = ("clip", "frechet")
 _LAZY = {name: (room, name) for room, names in _ROOMS.items() for name in names} | {
     "class_frechet_distance": ("frechet", "class_distance"),
     "frechet_distance": ("frechet", "distance"),
@@ -78,6 +79,8 @@ def __getattr__(name: str) -> Any:
     if name in _LAZY:
         room, own = _LAZY[name]
         return getattr(importlib.import_module(f".{room}", __name__), own)
+    if name in _ON_FEATURES:
+        return importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 _NETWORKS = ("alex", "vgg", "squeeze")
 _TINY = 1e-10
-_LEAST = {"alex": 63, "vgg": 16, "squeeze": 17}
+_LEAST = {"alex": 31, "vgg": 16, "squeeze": 17}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
