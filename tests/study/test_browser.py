@@ -131,6 +131,24 @@ def test_clicks_arrows_and_going_back(chromium, made):
         assert asked(tab, key) == first
 
 
+def test_two_tabs_of_one_browser_are_one_participant(chromium, made):
+    page, key = made
+    with browser.page(chromium, page) as tab:
+        begin(tab)
+        tab.keyboard.press("1")
+        second = tab.context.new_page()
+        second.goto(page.as_uri())
+        second.keyboard.press("Enter")
+        second.keyboard.press("2")
+        here = asked(second, key)
+        tab.wait_for_function("document.getElementById('where').textContent.startsWith('Question 2 ')")
+        assert asked(tab, key) == here and checked(tab) == [False, True, False]
+        tab.keyboard.press("Enter")
+        second.wait_for_function("document.getElementById('where').textContent.startsWith('Question 3 ')")
+        second.close()
+        assert tab.get_attribute("#bar", "aria-valuenow") == "2"
+
+
 def test_pictures_are_enlarged_beside_the_one_before(chromium, made):
     page, _ = made
     with browser.page(chromium, page) as tab:

@@ -213,6 +213,13 @@ def test_rows_that_a_system_has_not_edited_are_left_out_and_counted(tmp_path):
     assert len(study.make(root, systems=["ip2p", "foi"], checks=0).rows) == 4
 
 
+def test_a_page_that_no_browser_takes_is_refused_before_it_is_made(tmp_path, monkeypatch):
+    root = results.build(tmp_path / "results", rows=3, parquet=False)
+    monkeypatch.setattr("showtell.study.making.TOO_LARGE", 3000)
+    with pytest.raises(UsageError, match=r"--count\) or smaller ones \(--side"):
+        study.make(root, checks=0)
+
+
 def test_equal_pictures_of_two_systems_are_told(tmp_path):
     root = results.build(tmp_path / "results", rows=3, parquet=False)
     assert not any("the very same picture" in note for note in study.make(root, checks=0).notes)

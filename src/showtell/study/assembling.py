@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Union
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from .folder import Line
 from .pictures import Shown
 from .plan import Codes, Criterion, Question
 
+Name = tuple[str, str, Union[str, None]]
+"""Of a picture: its row, what it is (before, edit, truth), and of an edit the system."""
 _MARKED = re.compile(r"\[([^\[\]]*)\]")
 
 
@@ -26,29 +28,23 @@ def assemble(
     The pictures lie in random order, so that no number says whose a picture is. Raises ``UsageError`` for too many checks.
     """
     codes = Codes(rng)
-    every = [picture for each in shown for picture in each.all]
-    order = list(range(len(every)))
-    rng.shuffle(order)
-    number = {id(picture): place for picture, place in zip(every, order, strict=True)}
-    urls = [""] * len(every)
-    for picture, url in zip(every, (url for each in shown for url in pictures.encoded(each.all)), strict=True):
-        urls[number[id(picture)]] = url
+    every = [picture for each in shown for picture in _pictures(each, systems)]
+    rng.shuffle(every)
+    number = {name: place for place, (name, _) in enumerate(every)}
     rows = {each.row.id: each for each in shown}
     behind: dict[str, int] = {}  # code -> number of its picture
     asked = plan.questions([(each.row.id, parts(each.row)) for each in shown], systems, rng=rng, codes=codes)
     for question in asked:
-        edits = dict(zip(systems, rows[question.row].edits, strict=True))
-        behind |= {c.code: number[id(edits[c.system])] for c in question.choices if c.system is not None}
+        behind |= {choice.code: number[question.row, "edit", choice.system] for choice in question.choices}
     for each, criterion, others in _checks(shown, checks, rng):
         wrong = rng.sample(others, min(len(systems) - 1, len(others)))
         question, rest = plan.check(each.row.id, parts(each.row), criterion, wrong=len(wrong), rng=rng, codes=codes)
-        right = each.before if criterion == "image" else each.truth
-        known = zip((str(question.right), *rest), (right, *(other.before for other in wrong)), strict=True)
-        behind |= {code: number[id(picture)] for code, picture in known}
+        behind[str(question.right)] = number[each.row.id, "before" if criterion == "image" else "truth", None]
+        behind |= {code: number[other.row.id, "before", None] for code, other in zip(rest, wrong, strict=True)}
         asked.append(question)
     rng.shuffle(asked)
     told = [_told(question, rows[question.row], number, behind) for question in asked]
-    return asked, {"questions": told, "pictures": urls}
+    return asked, {"questions": told, "pictures": [url for _, url in every]}
 
 
 def words(row: Line) -> list[str]:
@@ -64,11 +60,19 @@ def parts(row: Line) -> int:
     return len(row.instructions) or 1
 
 
-def _told(question: Question, shown: Shown, number: dict[int, int], behind: dict[str, int]) -> dict[str, Any]:
+def _pictures(shown: Shown, systems: Sequence[str]) -> list[tuple[Name, str]]:
+    """A row's pictures with their names."""
+    row = shown.row.id
+    found: list[tuple[Name, str]] = [((row, "before", None), shown.before)]
+    found += [((row, "edit", system), url) for system, url in zip(systems, shown.edits, strict=True)]
+    return found + ([((row, "truth", None), shown.truth)] if shown.truth is not None else [])
+
+
+def _told(question: Question, shown: Shown, number: dict[Name, int], behind: dict[str, int]) -> dict[str, Any]:
     return {
         "id": question.id,
         "ask": question.criterion,
-        "before": number[id(shown.before)],
+        "before": number[shown.row.id, "before", None],
         "words": words(shown.row),
         "caption": not shown.row.instructions,
         "choices": [{"code": choice.code, "picture": behind[choice.code]} for choice in question.choices],
@@ -107,11 +111,9 @@ def _checks(shown: Sequence[Shown], count: int, rng: random.Random) -> list[tupl
 
 def _strangers(shown: Sequence[Shown]) -> list[list[int]]:
     """Of each row, the rows whose picture nobody takes for this one's, neither before nor after."""
-    before = np.stack([pictures.thumbnail(each.before) for each in shown])
+    before = np.stack([each.afar[0] for each in shown])
     found = []
     for i, each in enumerate(shown):
-        far = np.abs(before - before[i]).mean(axis=1) >= pictures.APART
-        if each.truth is not None:
-            far &= np.abs(before - pictures.thumbnail(each.truth)).mean(axis=1) >= pictures.APART
+        far = np.all([np.abs(before - own).mean(axis=1) >= pictures.APART for own in each.afar], axis=0)
         found.append([int(j) for j in np.flatnonzero(far) if j != i])
     return found

@@ -6,7 +6,7 @@ import hashlib
 import json
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,6 +109,7 @@ def _drawn(
             if row.id not in opened:
                 try:
                     opened[row.id] = pictures.load(found, row, systems, side=side)
+                    _check_size(opened.values())
                 except ImageError as error:
                     broken.append(str(error))
                     usable.remove(row)
@@ -140,15 +141,18 @@ def _usable(found: Results, row: Line, systems: Sequence[System], left: Counter[
 
 def _same_note(shown: Sequence[Shown]) -> list[str]:
     """Between equal pictures people can only guess: their random places make that fair, and it is said."""
-    alike = [each for each in shown if len({edit.tobytes() for edit in each.edits}) < len(each.edits)]
+    alike = [each for each in shown if each.alike]
     why = "two systems have the very same picture: which of them is chosen is chance"
     return [f"in {len(alike)} of {len(shown)} rows {why}"] if alike else []
 
 
+def _check_size(opened: Iterable[Shown]) -> None:
+    if sum(each.length for each in opened) > TOO_LARGE:
+        raise UsageError(
+            f"the page would take over {TOO_LARGE // 2**20} MiB: ask for fewer rows (--count) or smaller ones (--side)"
+        )
+
+
 def _size_note(page: str) -> list[str]:
     size = len(page.encode())
-    if size > TOO_LARGE:
-        raise UsageError(
-            f"the page would take {size / 2**20:.0f} MiB: ask for fewer rows (--count) or smaller ones (--side)"
-        )
     return [f"the page takes {size / 2**20:.0f} MiB; --count or --side makes it smaller"] if size > LARGE else []

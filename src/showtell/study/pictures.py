@@ -24,17 +24,23 @@ APART = 0.08
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Shown:
-    """A row's pictures as the page has them, all of the input's size: ``edits`` in the order of the systems."""
+    """A row's pictures as the page has them, data URLs of one size and format: ``edits`` in the order of the systems.
+
+    ``afar`` is what can be seen of the picture before, and of the truth where there is one, from afar; ``alike`` whether two
+    systems made the very same picture.
+    """
 
     row: Line
-    before: Image.Image
-    edits: tuple[Image.Image, ...]
-    truth: Image.Image | None
+    before: str
+    edits: tuple[str, ...]
+    truth: str | None
+    afar: tuple[np.ndarray, ...]
+    alike: bool
 
     @property
-    def all(self) -> list[Image.Image]:
-        """Every picture, without the metadata that its file had."""
-        return [self.before, *self.edits, *([self.truth] if self.truth is not None else [])]
+    def length(self) -> int:
+        """What the row adds to the page."""
+        return sum(map(len, (self.before, *self.edits, self.truth or "")))
 
 
 def load(results: Results, row: Line, systems: Sequence[System], *, side: int) -> Shown:
@@ -42,21 +48,26 @@ def load(results: Results, row: Line, systems: Sequence[System], *, side: int) -
     before = images.open_picture(results.before(row)).rgb
     scale = min(1.0, side / max(before.size))
     size = (max(1, round(before.width * scale)), max(1, round(before.height * scale)))
-    truth = results.truth(row)
+    known = _truth(results.truth(row), size) if row.after else []
+    before = _bare(before, size)
+    edits = [_bare(images.open_picture(results.edit(row, system)).rgb, size) for system in systems]
+    first, *rest = encoded([before, *edits, *known])
     return Shown(
         row=row,
-        before=_bare(before, size),
-        edits=tuple(_bare(images.open_picture(results.edit(row, system)).rgb, size) for system in systems),
-        truth=_truth(truth, size) if row.after and truth.is_file() else None,
+        before=first,
+        edits=tuple(rest[: len(edits)]),
+        truth=rest[-1] if known else None,
+        afar=tuple(thumbnail(picture) for picture in (before, *known)),
+        alike=len({edit.tobytes() for edit in edits}) < len(edits),
     )
 
 
-def _truth(path: Path, size: tuple[int, int]) -> Image.Image | None:
-    """The true result; a broken one costs a check, not the row."""
+def _truth(path: Path, size: tuple[int, int]) -> list[Image.Image]:
+    """The true result, or nothing: a missing or broken one costs a check, not the row."""
     try:
-        return _bare(images.open_picture(path).rgb, size)
+        return [_bare(images.open_picture(path).rgb, size)]
     except ImageError:
-        return None
+        return []
 
 
 def _bare(picture: Image.Image, size: tuple[int, int]) -> Image.Image:

@@ -284,6 +284,15 @@
   $("take").addEventListener("click", () => { const i = large; $("large").close(); choose(i); });
   $("large").addEventListener("click", (event) => { if (event.target === $("large")) $("large").close(); });
   window.addEventListener("pagehide", () => { spent(); keep(); });
+  // The same study in another tab: what was answered there counts here.
+  window.addEventListener("storage", (event) => {
+    if (event.key !== place || event.newValue === null) return;
+    since = 0;
+    if ($("large").open) $("large").close();
+    state = load();
+    questions = ordered();
+    go(state.screen);
+  });
   $("anew").addEventListener("click", () => {
     if (!confirm("Have you saved these answers? Beginning anew removes them from this browser.")) return;
     state = fresh();
