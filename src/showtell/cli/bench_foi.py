@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from showtell.cli import bench_options as shared
+from showtell.cli import bench_real as real
 from showtell.cli import console, options, outputs
 
 if TYPE_CHECKING:
@@ -51,6 +52,13 @@ def foi(
         int, typer.Option("--tune", min=0, help="Only choose the starter's settings, on so many training cases.")
     ] = 0,
     quick: Annotated[bool, typer.Option("--quick", help="A few cases of each part: minutes instead of hours.")] = False,
+    dataset: real.Dataset = "",
+    data: real.Data = None,
+    option: real.Option = None,
+    limit: real.Limit = None,
+    protocol: real.Protocol = "foi",
+    weights: real.Weights = None,
+    batch_size: real.BatchSize = 8,
     device: options.Device = "auto",
     dtype: options.Dtype = None,
     as_json: options.Json = False,
@@ -62,10 +70,25 @@ def foi(
     the true masks as the bound; the paper's Tables 1 and 6, with all that it is compared with; its ablations. Whatever is
     measured is kept in OUT/work at once, so the same command goes on where an interrupted one stopped. The cases are those of
     the held-out seeds 61000, 62000, 63000 and 64000 on, so that the same command gives the same figures.
-    """
-    outputs.check_folder(out, [] if tune else NAMES, force=force)
 
+    With --dataset the same tables are made on that data set, as evaluations in folders below OUT, with the figures of
+    --protocol and nothing that only scenes know.
+    """
     names = shared.checked(also)
+    real.check(dataset, {"--data": data, "--option": option, "--limit": limit, "--weights": weights})
+    if dataset:
+        from showtell.bench import real_tables
+        from showtell.bench.foi_compared import Extras
+
+        extras = Extras(magicbrush=magicbrush, insdiff=insdiff, also=tuple(names))
+        parts = real_tables.foi(extras, limit=limit, ablations=ablations, costs=table6)
+        real.run(
+            parts, out, bench="foi", dataset=dataset, data=data, option=option, limit=limit, protocol=protocol,
+            weights=weights, models={"instruct": model, "base": base_model}, batch_size=batch_size, device=device,
+            dtype=dtype, force=force, as_json=as_json,
+        )  # fmt: skip
+        return
+    outputs.check_folder(out, [] if tune else NAMES, force=force)
 
     import showtell
     from showtell.bench import foi_report as report

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from showtell.cli import bench_options as shared
+from showtell.cli import bench_real as real
 from showtell.cli import console, options, outputs
 
 if TYPE_CHECKING:
@@ -44,6 +45,13 @@ def inversion(
         int, typer.Option("--tune", min=0, help="Only choose the starter's settings, on so many training cases.")
     ] = 0,
     quick: Annotated[bool, typer.Option("--quick", help="A few cases of each part: minutes instead of hours.")] = False,
+    dataset: real.Dataset = "",
+    data: real.Data = None,
+    option: real.Option = None,
+    limit: real.Limit = None,
+    protocol: real.Protocol = "pti",
+    weights: real.Weights = None,
+    batch_size: real.BatchSize = 8,
     device: options.Device = "auto",
     dtype: options.Dtype = None,
     tables_dtype: Annotated[
@@ -59,10 +67,24 @@ def inversion(
     it moves in Table 2 is told. Whatever
     is measured is kept in OUT/work at once, so the same command goes on where an interrupted one stopped. The cases are
     those of the held-out seeds from 71000 on, so that the same command gives the same figures.
-    """
-    outputs.check_folder(out, [] if tune else NAMES, force=force)
 
+    With --dataset the same tables are made on that data set, as evaluations in folders below OUT, with the figures of
+    --protocol and nothing that only scenes know.
+    """
     names = shared.checked(also)
+    real.check(dataset, {"--data": data, "--option": option, "--limit": limit, "--weights": weights})
+    if dataset:
+        from showtell.bench import inversion_report, real_tables
+
+        asked = inversion_report.Counts(table1=table1, table2=table2, table3=table3, figure4=figure4, figure6=figure6)
+        parts = real_tables.inversion(inversion_report.QUICK if quick else asked, names=names)
+        real.run(
+            parts, out, bench="inversion", dataset=dataset, data=data, option=option, limit=limit, protocol=protocol,
+            weights=weights, models={"instruct": instruct_model, "base": model}, batch_size=batch_size, device=device,
+            dtype=dtype, force=force, as_json=as_json,
+        )  # fmt: skip
+        return
+    outputs.check_folder(out, [] if tune else NAMES, force=force)
 
     import showtell
     from showtell.bench import inversion_report as report

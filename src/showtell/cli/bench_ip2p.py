@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from showtell.cli import bench_options as shared
+from showtell.cli import bench_real as real
 from showtell.cli import options, outputs
 
 EPILOG = "Example: showtell bench ip2p --quick --out ip2p-quick"
@@ -23,6 +24,13 @@ def ip2p(
     count: Annotated[int, typer.Option("--count", min=2, help="Scenes of one instruction.")] = 60,
     also: shared.Also = None,
     quick: Annotated[bool, typer.Option("--quick", help="A few scenes and points: a minute.")] = False,
+    dataset: real.Dataset = "",
+    data: real.Data = None,
+    option: real.Option = None,
+    limit: real.Limit = None,
+    protocol: real.Protocol = "ip2p",
+    weights: real.Weights = None,
+    batch_size: real.BatchSize = 8,
     device: options.Device = "auto",
     dtype: options.Dtype = None,
     as_json: options.Json = False,
@@ -33,9 +41,25 @@ def ip2p(
     At s_T 7.5 as published, and at the s_T of the model's card; SDEdit over its strength is the other curve. Right edits
     against the truth beside it. Whatever is measured is kept in OUT/work at once, so the same command goes on where an
     interrupted one stopped. The cases are those of the held-out seeds 77000, 77001, ...
+
+    With --dataset the same tables are made on that data set, as evaluations in folders below OUT, with the figures of
+    --protocol and nothing that only scenes know.
     """
-    outputs.check_folder(out, NAMES, force=force)
     names = shared.checked(also)
+    real.check(dataset, {"--data": data, "--option": option, "--limit": limit, "--weights": weights})
+    if dataset:
+        from showtell.bench import ip2p as points
+        from showtell.bench import real_tables
+
+        sweep = points.QUICK if quick else points.Counts()
+        parts = real_tables.ip2p(real.defaults(model, "ip2p"), sweep, limit=limit, names=names)
+        real.run(
+            parts, out, bench="ip2p", dataset=dataset, data=data, option=option, limit=limit, protocol=protocol,
+            weights=weights, models={"instruct": model, "base": base_model}, batch_size=batch_size, device=device,
+            dtype=dtype, force=force, as_json=as_json,
+        )  # fmt: skip
+        return
+    outputs.check_folder(out, NAMES, force=force)
 
     import showtell
     from showtell.bench import ip2p as bench

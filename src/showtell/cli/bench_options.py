@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -48,10 +48,17 @@ def checked(also: list[str] | None) -> list[str]:
 
 
 def finish(
-    out: Path, figures: dict[str, Any], text: str, pictures: Mapping[str, Image.Image], *, force: bool, as_json: bool
+    out: Path,
+    figures: dict[str, Any],
+    text: str,
+    pictures: Mapping[str, Image.Image],
+    *,
+    force: bool,
+    as_json: bool,
+    notes: Sequence[str] = (),
 ) -> None:
     """Write figures, tables and pictures into the folder, and print the tables."""
     contents = {"figures.json": outputs.json_bytes(console.plain(figures)), "tables.md": text.encode()}
     contents |= {name: outputs.png(picture) for name, picture in pictures.items()}
     outputs.write_folder(out, contents, force=force)
-    console.finish({"written": str(out), **figures}, f"{text}\nwrote {out}", as_json=as_json)
+    console.finish({"written": str(out), **figures}, f"{text}\nwrote {out}", as_json=as_json, notes=notes)

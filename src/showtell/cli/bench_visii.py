@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from showtell.cli import bench_options as shared
+from showtell.cli import bench_real as real
 from showtell.cli import console, options, outputs
 from showtell.errors import UsageError
 
@@ -41,12 +42,20 @@ def visii(
     study: Annotated[
         list[str] | None, typer.Option("--study", metavar="NAME", help="Only this analysis; may be repeated.")
     ] = None,
+    model: options.Model = "starter",
     base_model: shared.BaseModel = "starter-base",
     also: shared.Also = None,
     tune: Annotated[
         int, typer.Option("--tune", min=0, help="Only choose the starter's settings, on so many training edits.")
     ] = 0,
     quick: Annotated[bool, typer.Option("--quick", help="A few edits of each part: minutes instead of hours.")] = False,
+    dataset: real.Dataset = "",
+    data: real.Data = None,
+    option: real.Option = None,
+    limit: real.Limit = None,
+    protocol: real.Protocol = "visii",
+    weights: real.Weights = None,
+    batch_size: real.BatchSize = 8,
     device: options.Device = "auto",
     dtype: options.Dtype = None,
     as_json: options.Json = False,
@@ -58,10 +67,23 @@ def visii(
     steps; other analyses (consistency, small, pair, segmentation, strength, noise, hybrid). Whatever
     is learned and measured is kept in OUT/work at once, so the same command goes on where an interrupted one stopped.
     The cases are those of the held-out seeds 50000, 50001, ... so that the same command gives the same figures.
-    """
-    outputs.check_folder(out, NAMES, force=force)
 
+    With --dataset the same tables are made on that data set, as evaluations in folders below OUT, with the figures of
+    --protocol and nothing that only scenes know.
+    """
     names = shared.checked(also)
+    real.check(dataset, {"--data": data, "--option": option, "--limit": limit, "--weights": weights})
+    if dataset:
+        from showtell.bench import real_tables
+
+        parts = real_tables.visii(limit=limit, names=names)
+        real.run(
+            parts, out, bench="visii", dataset=dataset, data=data, option=option, limit=limit, protocol=protocol,
+            weights=weights, models={"instruct": model, "base": base_model}, batch_size=batch_size, device=device,
+            dtype=dtype, force=force, as_json=as_json,
+        )  # fmt: skip
+        return
+    outputs.check_folder(out, NAMES, force=force)
 
     import showtell
     from showtell.bench import visii_report as report
@@ -76,7 +98,7 @@ def visii(
     counts = report.QUICK if quick else counts
     say = shared.sayer(as_json)
 
-    editor = showtell.load("starter", device=device, dtype=dtype)
+    editor = showtell.load(model, device=device, dtype=dtype)
     if tune:
         found = visii_tune.tune(editor, out / "tune", count=tune, say=say)
         rows = [[str(v) for v in row.values()] for row in found["rows"]]

@@ -167,7 +167,7 @@ def _sequential(system: System, editors: Editors, rows: Sequence[Opened], folder
 
 def _visii(system: System, editors: Editors, rows: Sequence[Opened], folder: Folder) -> list[Made]:
     """Learn from each row's pairs (the first ``pairs`` of them), keep what was learned, and repeat it on the row's picture; rows
-    that are shown the same share it.
+    that are shown the same share it. ``init="instruction"`` starts from the row's own words.
     """
     from ..learned import LearnedInstruction
 
@@ -180,6 +180,9 @@ def _visii(system: System, editors: Editors, rows: Sequence[Opened], folder: Fol
         try:
             shown = _pairs(one, learning.get("pairs", 1))
             name = _hash(shown)
+            if learning.get("init") == "instruction":
+                told["init"] = ", ".join(one.row.instructions).replace("[", "").replace("]", "")
+                name = hashlib.sha256(f"{name} {told['init']}".encode()).hexdigest()[:16]
             path = folder.learned(system.name, name)
             if not path.exists():
                 options = {"record_noise": True, **told} if noise == "recorded" else told
