@@ -15,11 +15,17 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 README, SHOWING, FOCUS = ROOT / "README.md", ROOT / "docs" / "showing.md", ROOT / "docs" / "focus.md"
+BENCHMARKS = ROOT / "docs" / "benchmarks.md"
 DESCRIBING = ROOT / "docs" / "describing.md"
 RESULTS = ROOT / "docs" / "results"
 VISII = RESULTS / "visii" / "figures.json"
 FOI, FOI_SINGLE = RESULTS / "foi" / "figures.json", RESULTS / "foi-single" / "figures.json"
 INVERSION, INVERSION_SPEED = RESULTS / "inversion" / "figures.json", ROOT / "benchmarks" / "inversion_speed.json"
+IP2P = RESULTS / "ip2p" / "figures.json"
+IP2P_PLOTS = {
+    "ip2p-tradeoff.png": "The edit against the likeness to the input",
+    "ip2p-truth.png": "Right edits against the likeness to the input",
+}
 INVERSION_PLOTS = {
     "inversion-iterations.png": "Reconstruction over the iterations a step (Table 3)",
     "inversion-tradeoff.png": "Fidelity against editability (Figure 4)",
@@ -42,12 +48,15 @@ FOI_PLOTS = {
 }
 PLOTS = {
     "visii-kinds.png": "Success by kind of edit",
+    "visii-histograms.png": "The similarities of single applications (Figure 7)",
     "visii-steps.png": "Success over the number of steps",
     "visii-consistency.png": "One learned edit over many pictures, against words",
     "visii-small.png": "Shown on a thing of usual size, and on a very small one",
     "visii-pair.png": "Four pairs of one edit, each alone",
     "visii-segmentation.png": "Segmentation as an edit",
     "visii-strength.png": "Strength and mixing",
+    "visii-noise.png": "Random and recorded noise (Figure 8)",
+    "visii-hybrid.png": "Words beside what was learned (Figure 9)",
 }
 
 
@@ -131,6 +140,14 @@ def focus() -> str:
     return "\n".join(parts).rstrip()
 
 
+def ip2p() -> str:
+    """The table and plots of `showtell bench ip2p`."""
+    from showtell.bench.ip2p import markdown
+
+    plots = [f"![{text}](results/ip2p/{name})\n" for name, text in IP2P_PLOTS.items() if (IP2P.parent / name).exists()]
+    return "\n".join([markdown(json.loads(IP2P.read_text())).strip(), "", *plots]).rstrip()
+
+
 def describing() -> str:
     """The tables and plots of `showtell bench inversion`, and what PTI costs beside NTI."""
     from showtell.bench.inversion_report import markdown
@@ -159,6 +176,8 @@ def _speed(found: dict[str, Any]) -> list[str]:
 
 BLOCKS = [(README, "figures", block), (SHOWING, "visii results", showing), (FOCUS, "foi results", focus)]
 """Files, the marks in them, and what makes the text between."""
+if IP2P.exists():
+    BLOCKS.append((BENCHMARKS, "ip2p results", ip2p))
 if INVERSION.exists():
     BLOCKS.append((DESCRIBING, "inversion results", describing))
 

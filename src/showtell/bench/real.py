@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +49,7 @@ class Part:
     def of(self, rows: Dataset) -> Dataset | None:
         """The rows that it takes; None where there is none."""
         own = tuple(row for row in rows.rows if self.keep(row))[: self.limit]
-        return dataclasses.replace(rows, rows=own) if own else None
+        return replace(rows, rows=own) if own else None
 
 
 def measure(
