@@ -291,4 +291,4 @@ def _load(protocol: Protocol, measure: Measure, kind: str, device: str) -> Any:
     try:
         return loaders[kind](measure.model, device=device, **options)
     except ModelError as error:
-        raise ModelError(f"the protocol {protocol.name!r} needs it for {measure.name}: {error}: {mend}") from error
+        raise ModelError(f"{measure.name} of the protocol {protocol.name!r}: {error}: {mend}") from error
