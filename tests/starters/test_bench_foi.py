@@ -11,7 +11,9 @@ import showtell
 from showtell.bench import foi, foi_report, foi_tune
 from showtell.errors import FileFormatError
 
-COUNTS = foi_report.Counts(single=2, multi=1, variants=1, variants_multi=1, ablations=1, sheets=False)
+COUNTS = foi_report.Counts(
+    single=2, multi=1, variants=1, variants_multi=1, ablations=1, table1=0, table6=0, sheets=False
+)
 
 
 @pytest.fixture(scope="module")
