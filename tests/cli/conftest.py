@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +65,37 @@ def cli(folder, starters, capfd) -> Cli:
         return Result(code, out, err)
 
     return run
+
+
+@pytest.fixture
+def on_terminal(folder, starters, monkeypatch) -> Callable[..., str]:
+    """``on_terminal("scenes", ...)`` runs a command whose stderr is a terminal, and gives what is seen there."""
+
+    def run(*args: object) -> str:
+        import pty
+
+        seen: list[bytes] = []
+        master, slave = pty.openpty()
+        reader = threading.Thread(target=_read_all, args=(master, seen))
+        reader.start()
+        with os.fdopen(slave, "w") as terminal, monkeypatch.context() as patch:
+            patch.setattr(sys, "stderr", terminal)
+            patch.setenv("TERM", "xterm")
+            code = main([str(arg) for arg in args])
+        reader.join()
+        os.close(master)
+        text = b"".join(seen).decode()
+        assert code == 0, text
+        return text
+
+    return run
+
+
+def _read_all(terminal: int, seen: list[bytes]) -> None:
+    """What is written to a terminal until its other end is closed, which is an end or, on Linux, an error."""
+    with contextlib.suppress(OSError):
+        while part := os.read(terminal, 4096):
+            seen.append(part)
 
 
 @pytest.fixture

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -158,28 +156,10 @@ def test_an_unexpected_error_is_one_line_and_a_traceback_only_when_asked(cli, mo
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pseudo-terminals are POSIX")
-def test_a_bar_is_shown_on_a_terminal_only(folder, starters):
-    import pty
-
-    args = [
-        sys.executable,
-        "-m",
-        "showtell.cli",
-        "scenes",
-        "--count",
-        "3",
-        "--sheet",
-        "s.png",
-        "--seed",
-        "0",
-        "--force",
-    ]
-    master, slave = pty.openpty()
-    done = subprocess.run(args, stdout=subprocess.PIPE, stderr=slave, env={**os.environ, "TERM": "xterm"})
-    os.close(slave)
-    assert done.returncode == 0 and "drawing" in os.read(master, 100_000).decode()
-    os.close(master)
-    assert subprocess.run(args, capture_output=True).stderr == b""
+def test_a_bar_is_shown_on_a_terminal_only(cli, on_terminal):
+    args = ("scenes", "--count", "3", "--sheet", "s.png", "--seed", "0", "--force")
+    assert "drawing" in on_terminal(*args)
+    assert cli(*args).err == ""
 
 
 NASTY = "a\x1b[31mb\x9b2J\u202ec\x7fd\x07"

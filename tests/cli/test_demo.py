@@ -50,18 +50,21 @@ def test_the_demo_measures_and_draws(cli, few):
     cli("demo", "--out", "shown").refused("shown/sheet.png: exists already")
 
 
-def test_the_demo_learns_from_pairs(cli, few):
-    assert cli("demo", "--out", "shown", "--device", "cpu").code == 0
-    told = json.loads(Path("shown/figures.json").read_text())["shown"]
+def test_the_demo_prints_a_table_and_learns_from_pairs(cli, few):
+    result = cli("demo", "--device", "cpu")
+    assert result.code == 0, result.err
+    assert "right: " in result.out and result.out.endswith("wrote demo/sheet.png\n")
+    assert result.err == ""
+    told = json.loads(Path("demo/figures.json").read_text())["shown"]
     scene, drawing = told["lessons"]
     assert told["count"] == len(scene["cases"]) == 4 and len(drawing["cases"]) == 2
     assert scene["cases"][3]["words"][0].startswith("<mosaic> ") and len(scene["cases"][3]["per_edit"]) == 2
     for lesson in told["lessons"]:
-        look = showtell.LearnedInstruction.load(Path("shown") / lesson["learned"])
-        assert look.how["pairs"][0]["after"]["path"] == f"shown/{lesson['pair'][1]}"
+        look = showtell.LearnedInstruction.load(Path("demo") / lesson["learned"])
+        assert look.how["pairs"][0]["after"]["path"] == f"demo/{lesson['pair'][1]}"
         for case in lesson["cases"]:
-            replayed = showtell.replay(Path("shown") / case["file"])
-            assert replayed.recipe.learned[0].parts[0].path == f"shown/{lesson['learned']}"
+            replayed = showtell.replay(Path("demo") / case["file"])
+            assert replayed.recipe.learned[0].parts[0].path == f"demo/{lesson['learned']}"
             assert not any("not the learned instruction" in note for note in replayed.notes)
 
 
@@ -102,13 +105,6 @@ def test_a_demo_that_cannot_be_written_leaves_nothing(cli, few, monkeypatch, unc
     cli("demo", "--out", "shown", "--device", "cpu").refused("No space left on device", code=1)
     assert not Path("shown").exists()
     unchanged()
-
-
-def test_the_demo_prints_a_table(cli, few):
-    result = cli("demo", "--device", "cpu")
-    assert result.code == 0, result.err
-    assert "right: " in result.out and result.out.endswith("wrote demo/sheet.png\n")
-    assert result.err == ""
 
 
 def test_the_photograph_has_an_odd_size():

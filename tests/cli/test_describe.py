@@ -12,6 +12,7 @@ from PIL import Image, PngImagePlugin
 
 import showtell
 from showtell import recipe
+from showtell.cli import main
 from tests.cli import pictures
 from tests.helpers import looks
 
@@ -29,11 +30,24 @@ def pixels(path):
     return np.asarray(Image.open(path)).astype(int)
 
 
+@pytest.fixture(scope="module")
+def inversions(tiny_starters, tmp_path_factory):
+    """A folder with ``any.safetensors``, which serves any target, and ``one.safetensors``, which serves ``TARGET``."""
+    place = tmp_path_factory.mktemp("inverted")
+    told = ((("--source", SOURCE), "any"), ((TARGET, "--inner-steps", "2"), "one"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SHOWTELL_STARTERS", str(tiny_starters))
+        patch.chdir(place)
+        pictures.plain().save("house.png")
+        for words, name in told:
+            assert main(["invert", "house.png", *words, "-o", f"{name}.safetensors", "--steps", "4"]) == 0
+    return place
+
+
 @pytest.fixture
-def inverted(cli):
-    """``any.safetensors``, which serves any target, and ``one.safetensors``, which serves ``TARGET``."""
-    assert cli("invert", "house.png", "--source", SOURCE, "-o", "any.safetensors", "--steps", "4").code == 0
-    assert cli("invert", "house.png", TARGET, "-o", "one.safetensors", "--steps", "4", "--inner-steps", "2").code == 0
+def inverted(folder, inversions):
+    """The working directory with these files."""
+    shutil.copytree(inversions, folder, dirs_exist_ok=True)
 
 
 @pytest.mark.parametrize("method", ["pti", "ddim-edit", "diffedit", "sdedit", "p2p", "imagic"])

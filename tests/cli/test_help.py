@@ -37,6 +37,7 @@ LONG = {
     "showtell bench starter",
     "showtell bench visii",
     "showtell bench foi",
+    "showtell bench inversion",
     "showtell demo",
 }
 """Examples that take minutes, or that random weights cannot serve."""

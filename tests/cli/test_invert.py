@@ -125,9 +125,12 @@ def test_a_tuning_that_breaks_says_where_and_what_is_kept(cli, folder):
 # Stopping and going on.
 
 RUNNER = """
-    import contextlib, sys, time
+    import contextlib, signal, sys, time
     from showtell import inverting
     from showtell.cli import console, main
+
+    # What runs in a shell's background is started with the signal ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
     @contextlib.contextmanager
     def progress(title, *, as_json):

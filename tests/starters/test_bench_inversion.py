@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +13,10 @@ import showtell
 from showtell.bench import inversion, inversion_cases, inversion_claims, inversion_report, inversion_tune
 from showtell.bench import inversion_systems as systems
 from showtell.bench import inversion_tables as tables
+from showtell.cli import bench_inversion, main
 from showtell.errors import FileFormatError
+from showtell.methods.diffedit import DiffEdit
+from showtell.methods.reconstructions import NullTextReconstruction
 
 COUNTS = inversion_report.Counts(
     table1=1, table2=1, table3=1, figure4=1, figure6=1, figure7=1, starts=1, slow=0, precision=0, sheets=False
@@ -32,6 +37,8 @@ def small():
         patch.setattr(systems, "ETAS", (0.9, 0.0))
         patch.setattr(systems, "BETAS", (0.1, 0.01))
         patch.setattr(inversion_report, "STEPS", 2)
+        for method, setting in ((DiffEdit, "maps"), (NullTextReconstruction, "inner_steps")):
+            patch.setattr(method, "PAPER", {**method.PAPER, setting: 2})
         yield
 
 
@@ -74,6 +81,20 @@ def test_what_is_there_is_not_measured_again_and_another_model_is_refused(measur
     assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*-*.json")}
     with pytest.raises(FileFormatError, match="another model or card"):
         inversion.Bench(showtell.load("starter-base", dtype="bfloat16"), folder)
+
+
+def test_the_example_of_the_commands_help_works(starters, tmp_path, monkeypatch, capfd):
+    """On random starters, in the few steps of this module, and in two of the parts: all are measured above."""
+    few = {**dict.fromkeys(COUNTS.__dict__, 0), "table2": 1, "starts": 2, "sheets": False}
+    monkeypatch.setattr(inversion_report, "QUICK", inversion_report.Counts(**few))
+    monkeypatch.chdir(tmp_path)
+    assert main(shlex.split(bench_inversion.EPILOG.removeprefix("Example: "))[1:]) == 0, capfd.readouterr().err
+    told, out = capfd.readouterr().out, Path("inversion-quick")
+    assert told == f"{(out / 'tables.md').read_text()}\nwrote {out}\n"
+    figures = json.loads((out / "figures.json").read_text())
+    assert figures["model"] == "starter-base" and figures["counts"] == few
+    drawn = {path.name for path in out.glob("*.png")}
+    assert drawn == set(inversion_report.charts(figures)) and drawn <= set(bench_inversion.NAMES)
 
 
 def test_what_two_parts_ask_for_is_counted_once(measured):
