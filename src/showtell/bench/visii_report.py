@@ -78,6 +78,16 @@ class Counts:
 QUICK = Counts(main=2, histograms=2, four=1, table=1, steps_edits=1, steps=(25, 50), studies=False)
 
 
+QUICK_STEPS = 50
+"""Steps of learning under ``--quick``."""
+
+
+def quick_card(card: dict[str, Any]) -> dict[str, Any]:
+    """A model's card with fewer steps of learning."""
+    defaults = card.get("defaults", {})
+    return {**card, "defaults": {**defaults, "visii": {**defaults.get("visii", {}), "steps": QUICK_STEPS}}}
+
+
 def measure(
     editor: Editor,
     folder: Path,

@@ -99,6 +99,8 @@ def visii(
     say = shared.sayer(as_json)
 
     editor = showtell.load(model, device=device, dtype=dtype)
+    if quick:  # the folder's claim has them: what is learned so is never mixed with the rest
+        editor.card = report.quick_card(editor.card)
     if tune:
         found = visii_tune.tune(editor, out / "tune", count=tune, say=say)
         rows = [[str(v) for v in row.values()] for row in found["rows"]]
