@@ -107,7 +107,10 @@ def build_starters(root: Path, *, prediction_type: str = "v_prediction") -> Path
     unet(4).save_pretrained(root / "unet-base")
     unet(8).save_pretrained(root / "unet-instruct")
     scheduler(prediction_type=prediction_type).save_pretrained(root / "scheduler")
-    tuned = {"ip2p": {"guidance_scale": 3.0, "image_guidance_scale": 1.5, "num_inference_steps": 4}}
+    tuned = {
+        "ip2p": {"guidance_scale": 3.0, "image_guidance_scale": 1.5, "num_inference_steps": 4},
+        "foi": {"num_inference_steps": 4},
+    }
     (root / "cards").mkdir()
     for name in ("starter", "starter-base", "starter-clip"):
         card = {"name": name, "defaults": tuned if name == "starter" else {}}

@@ -8,7 +8,10 @@ from showtell import loading
 from showtell.bench import editing, grounding, starter
 
 ROOT = loading.starters_dir()
-pytestmark = pytest.mark.skipif(not (ROOT / "unet-instruct").is_dir(), reason="the starters are not in this checkout")
+pytestmark = [
+    pytest.mark.skipif(not (ROOT / "unet-instruct").is_dir(), reason="the starters are not in this checkout"),
+    pytest.mark.xdist_group("shipped"),  # so that what takes long comes first
+]
 MOST_BYTES = 48 * 1024**2
 
 

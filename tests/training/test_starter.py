@@ -14,6 +14,8 @@ from showtell.errors import UsageError
 from showtell.training import corpus, denoiser, tokenizer
 from showtell.training.starter import train_starter
 
+# One worker runs them all: what they share is made once, and the largest groups come first.
+pytestmark = pytest.mark.xdist_group("training")
 COUNTS = (0.5, 0.3, 0.1, 0.1)
 
 
@@ -41,13 +43,21 @@ def test_what_was_trained_edits_a_picture(trained, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("before", [None, "elsewhere"])
-def test_a_training_ends_with_tuned_defaults_measured_figures_and_cards(trained, before, monkeypatch) -> None:
+def test_the_starters_of_before_are_those_of_afterwards_whatever_happens(before, tmp_path, monkeypatch) -> None:
     monkeypatch.delenv("SHOWTELL_STARTERS", raising=False)
     if before is not None:
         monkeypatch.setenv("SHOWTELL_STARTERS", before)
+    with pytest.raises(KeyboardInterrupt), cards._starters_at(tmp_path):
+        assert os.environ["SHOWTELL_STARTERS"] == str(tmp_path)
+        raise KeyboardInterrupt
+    assert os.environ.get("SHOWTELL_STARTERS") == before
+
+
+def test_a_training_ends_with_tuned_defaults_measured_figures_and_cards(trained, monkeypatch) -> None:
+    monkeypatch.setenv("SHOWTELL_STARTERS", "elsewhere")
     monkeypatch.setattr(starter, "GUIDANCE_GRID", ((2.0, 1.5),))
     figures = cards.finish(trained, preset_name="smoke", seed=0, device="cpu", say=lambda line: None)
-    assert os.environ.get("SHOWTELL_STARTERS") == before
+    assert os.environ["SHOWTELL_STARTERS"] == "elsewhere"
     card = json.loads((trained / "cards" / "starter.json").read_text())
     assert card["defaults"]["ip2p"] == {
         "guidance_scale": 2.0,
