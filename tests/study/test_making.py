@@ -268,6 +268,14 @@ def test_a_folder_that_is_none_or_was_altered_is_refused(tmp_path):
             study.make(root)
 
 
+def test_points_of_a_sweep_can_be_compared(tmp_path):
+    names = ("foi-guidance_scale=1.5", "foi-guidance_scale=2")
+    root = results.build(tmp_path / "results", rows=2, systems=names, parquet=False)
+    built = study.make(root, checks=0)
+    assert tuple(system.name for system in built.key.systems) == names
+    assert plan.read_key(json.dumps(built.key.described()), name="key") == built.key
+
+
 def test_without_a_single_whole_row_there_is_no_page(tmp_path):
     root = results.build(tmp_path / "results", rows=2, failed=[("foi", 0), ("foi", 1)], parquet=False)
     with pytest.raises(

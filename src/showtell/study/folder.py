@@ -11,6 +11,7 @@ from typing import TypeVar
 from .. import records
 from ..data import safe_id
 from ..errors import FileFormatError, UsageError
+from ..evaluation.systems import NAME
 
 FORMAT = 1
 T = TypeVar("T")
@@ -92,9 +93,13 @@ def read(folder: Path) -> Results:
         )
     told = records.parse(text(place), Evaluation, name=str(place), what="the evaluation", newest=FORMAT)
     rows = _rows(folder / "rows.json")
-    for where, names in ((place, [s.name for s in told.systems]), (folder / "rows.json", [row.id for row in rows])):
+    systems, ids = [system.name for system in told.systems], [row.id for row in rows]
+    for where, names, safe in (
+        (place, systems, NAME.fullmatch),
+        (folder / "rows.json", ids, lambda id: safe_id(id) == id),
+    ):
         for name in names:
-            if safe_id(name) != name:
+            if not safe(name):
                 raise FileFormatError(
                     f"{where}: {name!a:.60} is no name that showtell gives: this folder was altered; evaluate again"
                 )
