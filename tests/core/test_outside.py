@@ -59,6 +59,8 @@ def test_it_joins_a_comparison(installed, editor, picture):
         ("smaller", "a", r"gave a picture of \(8, 8\), not of \(64, 48\)"),
         ("negative", None, "failed: nothing was said"),
         ("needy", "a", "'size' has no default value"),
+        ("taken", "a", "'kinds' means something else in every method: rename it"),
+        ("quits", "a", "failed: 0"),
         ("absent", "a", "is not known: choose one of ip2p, .*louder"),
     ],
 )

@@ -17,6 +17,7 @@ from showtell.errors import FileFormatError, ImageError, UsageError
 from showtell.evaluation import running, table
 from showtell.metrics import frechet, protocols
 from showtell.metrics.clip import Clip
+from tests.helpers import outsiders
 
 COUNT = 5
 
@@ -237,6 +238,7 @@ def test_figures_are_means_with_bootstrap_intervals_and_counts(tmp_path, meter, 
         (lambda: evaluation.check(evaluation.named("")), "no system to evaluate"),
         (lambda: evaluation.spec("a=ip2p,guidance"), "is no SETTING=VALUE"),
         (lambda: evaluation.spec("../x=ip2p"), "its name is of letters"),
+        (lambda: evaluation.spec("a=ip2p,guidance_scale=NaN"), "guidance_scale"),
         (lambda: evaluation.swept("foi"), "METHOD.SETTING=VALUE"),
         (lambda: evaluation.check([FAST[0], evaluation.System(name="ip2p")]), "two systems are called 'ip2p'"),
         (lambda: evaluation.run(dataset("a", rows()), FAST, None, Path("x"), shard=(2, 2)), "shard 2/2"),
@@ -262,3 +264,58 @@ def test_a_folder_of_something_else_is_no_evaluation(tmp_path):
         evaluation.scores(tmp_path)
     with pytest.raises(FileFormatError, match="is not the folder of an evaluation"):
         evaluation.summary(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("head", "words"),
+    [
+        ({"format": 1}, "has no dataset: it is damaged"),
+        (
+            {"format": 1, "dataset": {}, "protocol": {"measures": []}, "systems": [{"name": "../x"}]},
+            "not safe as a folder's",
+        ),
+        ({"format": 1, "dataset": {}, "protocol": {"measures": []}, "systems": []}, "another data set"),
+        (None, "has rows.json but no evaluation.json"),
+    ],
+)
+def test_a_folder_that_does_not_say_what_it_holds_is_left_alone(tmp_path, meter, head, words):
+    (tmp_path / "rows.json").write_text("mine")
+    if head is not None:
+        (tmp_path / "evaluation.json").write_text(json.dumps(head))
+    before = sorted(path.name for path in tmp_path.iterdir())
+    with pytest.raises(FileFormatError, match=words):
+        evaluation.run(dataset("mine", rows()), FAST[2:], meter, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_a_picture_that_is_another_now_is_refused_not_mixed(tmp_path, meter):
+    evaluation.run(dataset("mine", rows()), FAST[2:], meter, tmp_path)
+    changed = [replace(row, before=partial(drawn, 77)) if row.id == "row-1" else row for row in rows()]
+    truth = evaluation.System(name="truth")
+    found = evaluation.run(dataset("mine", changed), [truth], meter, tmp_path)
+    assert [(row["system"], row["failed"]) for row in found["rows"]] == [("input", 0), ("truth", 1)]
+    (told,) = [one["error"] for one in evaluation.scores(tmp_path) if one["error"]]
+    assert "row-1.png: is not the picture that the data set has now" in told
+    (tmp_path / "inputs" / "row-1.png").write_bytes(b"damaged")  # what does not open is written again
+    assert evaluation.run(dataset("mine", rows()), [truth], meter, tmp_path)["rows"][1]["failed"] == 0
+
+
+def test_systems_that_another_run_brought_meanwhile_are_kept(tmp_path, meter):
+    data = dataset("mine", rows())
+
+    def tick(done, total, what):
+        if done == 0 and what == "input":  # the other run began and ended in the meantime
+            evaluation.run(data, [evaluation.System(name="truth")], meter, tmp_path)
+
+    found = evaluation.run(data, FAST[2:], meter, tmp_path, tick=tick)
+    assert [(row["system"], row["count"]) for row in found["rows"]] == [("input", COUNT), ("truth", COUNT)]
+
+
+def test_a_method_of_another_package_that_fails_is_its_rows_failure_alone(tmp_path, meter, models, monkeypatch):
+    site = outsiders.install(tmp_path / "site")
+    monkeypatch.syspath_prepend(str(site))
+    systems = [evaluation.System(name=name) for name in ("input", "crash", "quits")]
+    found = evaluation.run(dataset("mine", rows()), systems, meter, tmp_path / "out", models=models)
+    assert [(row["count"], row["failed"]) for row in found["rows"]] == [(COUNT, 0), (0, COUNT), (0, COUNT)]
+    told = {one["system"]: one["error"] for one in evaluation.scores(tmp_path / "out")}
+    assert told["crash"] == "method 'crash' failed: no plan for this" and told["quits"] == "method 'quits' failed: 0"

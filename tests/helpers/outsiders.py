@@ -22,6 +22,18 @@ class Louder(InstructPix2Pix):
         return super().plan(replace(context, prompt_embeds=2 * context.prompt_embeds))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Crash(InstructPix2Pix):
+    name: ClassVar[str] = "crash"
+
+    def plan(self, context):
+        raise ValueError("no plan\\nfor this")
+
+
+def quits(picture, instructions, *, seed):
+    raise SystemExit(0)
+
+
 def negative(picture, instructions, *, seed, grey=False):
     if not instructions:
         raise ValueError("nothing was said")
@@ -39,8 +51,14 @@ def smaller(picture, instructions, *, seed):
 
 def needy(picture, instructions, *, seed, size):
     return picture
+
+
+def taken(picture, instructions, *, seed, kinds=3):
+    return picture
 '''
-NAMES = {"louder": "Louder", "negative": "negative", "broken": "broken", "smaller": "smaller", "needy": "needy"}
+NAMES = {"louder": "Louder", "crash": "Crash"} | {
+    name: name for name in ("negative", "broken", "smaller", "needy", "quits", "taken")
+}
 
 
 def install(folder: Path, *, name: str = "outsiders", points: dict[str, str] | None = None) -> Path:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import __version__, files
 from ..errors import FileFormatError
-from .systems import System
+from .systems import NAME, System
 
 if TYPE_CHECKING:
     from ..data import Dataset
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 HEAD, ROWS, TABLE, SUMMARY, REPORT = "evaluation.json", "rows.json", "results.parquet", "summary.json", "report.html"
+_OWN = (ROWS, TABLE, SUMMARY, REPORT, "inputs", "truths", "edits", "scores", "learned", "plots")
 
 
 class Folder:
@@ -47,10 +48,11 @@ class Folder:
 
     @property
     def head(self) -> dict[str, Any]:
-        """What the folder holds. Raises ``FileFormatError`` if it is no evaluation's, or a later version's."""
+        """What the folder holds. Raises ``FileFormatError`` if it is no evaluation's, or a later version's, or damaged."""
         found = read_json(self.path / HEAD)
         if not isinstance(found, dict) or found.get("format") != FORMAT:
             raise FileFormatError(f"{self.path / HEAD}: is not an evaluation that this version reads")
+        check(self.path / HEAD, found)
         return found
 
     def claim(
@@ -59,7 +61,7 @@ class Folder:
         """What the folder holds from now on: what it held, and these systems.
 
         Raises ``FileFormatError`` where it holds results of another data set, protocol or seed, or of a system of the same name
-        with other settings or another model: those are refused, not mixed.
+        with other settings or another model, or files of such names and no word of what they are: those are refused, not mixed.
         """
         told = {
             "format": FORMAT,
@@ -74,6 +76,10 @@ class Folder:
         }  # fmt: skip
         if (self.path / HEAD).exists():
             told["systems"] = self._joined(self.head, told)
+        elif strangers := [name for name in _OWN if (self.path / name).exists()]:
+            raise FileFormatError(
+                f"{self.path}: has {strangers[0]} but no {HEAD} that says of what: name another folder"
+            )
         write(self.path / HEAD, told)
         return told
 
@@ -81,22 +87,22 @@ class Folder:
         """The systems of both. Raises ``FileFormatError`` for what cannot stand in one table."""
         for what, key in (("data set", "fingerprint"), ("protocol", "digest")):
             part = what.replace(" ", "")
-            if old[part][key] != new[part][key]:
+            if old[part].get(key) != new[part][key]:
                 raise FileFormatError(
-                    f"{self.path}: holds results of another {what} ({old[part]['name']}, {key} {old[part][key]}; asked for: "
-                    f"{new[part]['name']}, {new[part][key]}): name another folder"
+                    f"{self.path}: holds results of another {what} ({old[part].get('name')}, {key} {old[part].get(key)}; "
+                    f"asked for: {new[part]['name']}, {new[part][key]}): name another folder"
                 )
-        if old["seed"] != new["seed"]:
+        if old.get("seed") != new["seed"]:
             raise FileFormatError(
-                f"{self.path}: holds results of seed {old['seed']}: name another folder, or give that seed"
+                f"{self.path}: holds results of seed {old.get('seed')}: name another folder, or give that seed"
             )
         found = {one["name"]: one for one in old["systems"]}
         for one in new["systems"]:
             kept = found.setdefault(one["name"], one)
             for key, what in (("method", "method"), ("settings", "settings"), ("model", "model")):
-                if kept[key] != one[key]:
+                if kept.get(key) != one[key]:
                     raise FileFormatError(
-                        f"{self.path}: holds results of {one['name']!r} with another {what} ({kept[key]}; asked for: "
+                        f"{self.path}: holds results of {one['name']!r} with another {what} ({kept.get(key)}; asked for: "
                         f"{one[key]}): give the system another name, or name another folder"
                     )
         return list(found.values())
@@ -105,6 +111,26 @@ class Folder:
         """Every entry that is there, in the order of ``systems`` and ``rows``."""
         paths = [self.score(system, row) for system in systems for row in rows]
         return [read_json(path) for path in paths if path.exists()]
+
+
+def check(path: Path, evaluation: Mapping[str, Any]) -> None:
+    """Raise ``FileFormatError`` if ``path`` does not hold what evaluation.json does, or a name that is no folder's."""
+    if evaluation.get("format") != FORMAT:
+        raise FileFormatError(
+            f"{path}: has format {evaluation.get('format')!r}, not {FORMAT}: read it with another showtell"
+        )
+    for key, kind in (("dataset", dict), ("protocol", dict), ("systems", list)):
+        if not isinstance(evaluation.get(key), kind):
+            raise FileFormatError(f"{path}: has no {key}: it is damaged")
+    measures = evaluation["protocol"].get("measures")
+    if not isinstance(measures, list) or not all(
+        isinstance(m, dict) and isinstance(m.get("name"), str) for m in measures
+    ):
+        raise FileFormatError(f"{path}: its protocol lists no measures: it is damaged")
+    for system in evaluation["systems"]:
+        name = system.get("name") if isinstance(system, dict) else None
+        if not isinstance(name, str) or not NAME.fullmatch(name):
+            raise FileFormatError(f"{path}: {name!r:.60} is not safe as a folder's name: the file is damaged")
 
 
 def write(path: Path, value: Any) -> None:

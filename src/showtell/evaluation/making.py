@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .. import fitting, inverting, models
+from .. import fitting, inverting, methods, models
 from ..errors import ModelError, ShowtellError, ShowtellWarning, TextError
 from ..pairs import Pairs
 from .folder import Folder
@@ -71,6 +71,8 @@ class Editors:
 
 def make(system: System, editors: Editors, rows: Sequence[Opened], folder: Folder) -> list[Made]:
     """For each row an ``Edit``, a picture, or the ``ShowtellError`` of one that has none."""
+    import torch
+
     makers: dict[str, Callable[..., list[Made]]] = {
         "input": _input, "truth": _truth, "autoencoder": _autoencoder, "sequential": _sequential, "visii": _visii,
     }  # fmt: skip
@@ -82,9 +84,14 @@ def make(system: System, editors: Editors, rows: Sequence[Opened], folder: Folde
         try:
             return maker(system, editors, rows, folder)
         except ShowtellError as error:  # what is wrong with all of them
-            if len(rows) == 1:
-                return [error]
-            return [one for row in rows for one in make(system, editors, [row], folder)]
+            failed = error
+        except (Exception, SystemExit) as error:
+            if not system.outside or isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+                raise
+            failed = methods.outside.failure(system.method, error)
+        if len(rows) == 1:
+            return [failed]
+        return [one for row in rows for one in make(system, editors, [row], folder)]
 
 
 def _input(system: System, editors: Editors, rows: Sequence[Opened], folder: Folder) -> list[Made]:

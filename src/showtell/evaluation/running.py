@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 Tick = Callable[[int, int, str], None]
 EQUAL = 100.0
 """dB that stand for the infinite PSNR of equal pictures, so that means and medians can be taken."""
+_SHADE = 2.0
+"""Of 255: the mean difference up to which a picture is the same."""
 MODELS = {"instruct": "starter", "base": "starter-base"}
 
 
@@ -65,7 +67,7 @@ def run(
     for system in chosen:
         system.check()
     told = {system.name: editors.described(system) for system in chosen}
-    head = place.claim(dataset, chosen, told, meter.protocol, seed=seed)
+    place.claim(dataset, chosen, told, meter.protocol, seed=seed)
     rows, done = dataset.rows[first::step], 0
     total = len(rows) * len(chosen)
     for start in range(0, len(rows), batch_size):
@@ -76,7 +78,8 @@ def run(
             _block(system, block, opened, place, editors, meter, seed=seed)
             done += len(block)
     tick(done, total, "summary")
-    return finish(place, dataset, meter, head)
+    # Once more: another run may have brought systems of its own meanwhile, and neither must lose the other's.
+    return finish(place, dataset, meter, place.claim(dataset, chosen, told, meter.protocol, seed=seed))
 
 
 def finish(place: Folder, dataset: Dataset, meter: Meter, head: dict[str, Any]) -> dict[str, Any]:
@@ -174,21 +177,41 @@ def _measured(place: Folder, system: System, row: Row, meter: Meter) -> bool:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         return False
-    return found.get("error") is None and found.get("protocol") == meter.protocol.digest
+    return isinstance(found, dict) and found.get("error") is None and found.get("protocol") == meter.protocol.digest
 
 
 def _open(row: Row, place: Folder, *, seed: int) -> Opened | ShowtellError:
-    """The row with its picture open; what the report shows of it is kept at once."""
+    """The row with its picture open; what the report shows of it is kept at once, and is what later runs have to find."""
     try:
         before = row.before().convert("RGB")
         after = None if row.after is None else row.after()
         for path, picture in ((place.input(row.id), before), (place.truth(row.id), after)):
-            if picture is not None and not path.exists():
+            if picture is not None and not _kept(path, picture):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 files.write_atomic(path, png(picture), force=True)
     except ShowtellError as error:
         return error
     return Opened(row=row, before=before, seed=making.seed_of(seed, row.id))
+
+
+def _kept(path: Path, picture: Image.Image) -> bool:
+    """Whether the folder has this picture. Raises ``ImageError`` if it has another one: results of both must not be mixed.
+
+    Decoders of two machines may differ by a shade.
+    """
+    import numpy as np
+
+    if not path.exists():
+        return False
+    try:
+        found = images.open_picture(path).rgb
+    except ImageError:
+        return False
+    if found.size == picture.size:
+        a, b = (np.asarray(one.convert("RGB"), dtype=np.float32) for one in (found, picture))
+        if np.abs(a - b).mean() <= _SHADE:
+            return True
+    raise ImageError(f"{path}: is not the picture that the data set has now: name another folder")
 
 
 def _example(one: Opened, made: Path) -> Example:

@@ -24,7 +24,8 @@ SPECIAL: dict[str, str] = {
     "input": "",
     "truth": "",
 }
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=-]{0,79}")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=-]{0,79}")
+"""What a system may be called: it is the name of a folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,7 @@ class System:
     at: tuple[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
+        if not NAME.fullmatch(self.name):
             raise UsageError(f"system {self.name!r:.100}: its name is of letters, digits and ._=-, at most 80")
         object.__setattr__(self, "method", self.method or self.name)
         object.__setattr__(self, "curve", self.curve or self.name)
@@ -65,6 +66,11 @@ class System:
         if self.method in ("sequential", "visii"):
             return methods.resolve("ip2p")
         return None if self.method in SPECIAL else methods.resolve(self.method)
+
+    @property
+    def outside(self) -> bool:
+        """Whether another package's code makes its pictures."""
+        return self.method not in SPECIAL and self.method not in methods.METHODS
 
     def check(self) -> None:
         """Raise ``MethodError`` or ``UsageError`` for a method that is not known, or settings that it does not have."""
@@ -161,8 +167,10 @@ def _setting(text: str, whole: str) -> tuple[str, Any]:
 
 
 def read(text: str) -> Any:
-    """A number, true, false or null, else the text itself."""
+    """A number, true, false or null, else the text itself. What JSON cannot hold (``NaN``, ``Infinity``) is text, too."""
     try:
-        return json.loads(text)
-    except json.JSONDecodeError:
+        found = json.loads(text)
+        json.dumps(found, allow_nan=False)
+    except (ValueError, RecursionError):
         return text
+    return found

@@ -35,7 +35,7 @@ def builder(point: metadata.EntryPoint) -> Callable[..., Any]:
     """What builds the method of an entry point at its defaults. Raises ``MethodError`` if it is neither class nor function."""
     try:
         target = point.load()
-    except Exception as error:  # noqa: BLE001 - another package's code may raise whatever it likes
+    except (Exception, SystemExit) as error:  # another package's code may raise whatever it likes
         raise MethodError(f"method {point.name!r}: {point.value} cannot be imported ({error})") from error
     if isinstance(target, type) and hasattr(target, "plan"):
         if getattr(target, "name", None) != point.name:
@@ -56,12 +56,20 @@ def called(name: str, function: Callable[..., Any]) -> type:
     missing = [key for key, default in own.items() if default is inspect.Parameter.empty]
     if missing:
         raise MethodError(f"method {name!r}: its argument {missing[0]!r} has no default value")
+    if taken := [key for key in own if key == "function" or hasattr(Called, key)]:
+        raise MethodError(f"method {name!r}: its argument {taken[0]!r} means something else in every method: rename it")
     fields = [(key, Any, dataclasses.field(default=None)) for key in own]
     about = {
         "name": name, "PAPER": own, "function": staticmethod(function), "__doc__": function.__doc__,
         "describes": bool(getattr(function, "describes", False)),
     }  # fmt: skip
     return dataclasses.make_dataclass(name, fields, bases=(Called,), namespace=about, frozen=True, kw_only=True)
+
+
+def failure(name: str, error: BaseException) -> MethodError:
+    """What the failure of a method's own code is called: one line."""
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return MethodError(f"method {name!r} failed: {reason}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -82,9 +90,8 @@ class Called:
         given = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         try:
             result = type(self).function(picture, instructions, seed=seed, **given)
-        except Exception as error:  # noqa: BLE001 - another package's code may raise whatever it likes
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise MethodError(f"method {self.name!r} failed: {reason}") from error
+        except (Exception, SystemExit) as error:  # another package's code may raise whatever it likes
+            raise failure(self.name, error) from error
         if not isinstance(result, Image.Image):
             raise MethodError(f"method {self.name!r} gave no picture but a {type(result).__name__}")
         if result.size != picture.size:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +11,8 @@ from typing import Any
 
 from ...data import safe_id
 from ...errors import FileFormatError, UsageError
-from ..folder import FORMAT, HEAD, ROWS, SUMMARY, Folder
+from ..folder import HEAD, ROWS, SUMMARY, Folder, check
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=-]{0,79}")
 BOUNDS = ("input", "truth")
 _PER_PICTURE = ("mean", "median")
 
@@ -148,26 +146,6 @@ def value(score: Score, column: str) -> float | None:
     """A picture's figure, None where it has none: not measured, failed, undefined."""
     found = None if score is None else (score.get("values") or {}).get(column)
     return float(found) if isinstance(found, (int, float)) and math.isfinite(found) else None
-
-
-def check(path: Path, evaluation: Mapping[str, Any]) -> None:
-    """Raise ``FileFormatError`` if ``path`` does not hold what evaluation.json does, or a name that is no folder's."""
-    if evaluation.get("format") != FORMAT:
-        raise FileFormatError(
-            f"{path}: has format {evaluation.get('format')!r}, not {FORMAT}: read it with another showtell"
-        )
-    for key, kind in (("dataset", dict), ("protocol", dict), ("systems", list)):
-        if not isinstance(evaluation.get(key), kind):
-            raise FileFormatError(f"{path}: has no {key}: it is damaged")
-    measures = evaluation["protocol"].get("measures")
-    if not isinstance(measures, list) or not all(
-        isinstance(m, dict) and isinstance(m.get("name"), str) for m in measures
-    ):
-        raise FileFormatError(f"{path}: its protocol lists no measures: it is damaged")
-    for system in evaluation["systems"]:
-        name = system.get("name") if isinstance(system, dict) else None
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise FileFormatError(f"{path}: {name!r:.60} is not safe as a folder's name: the file is damaged")
 
 
 def _score(path: Path, digest: Any) -> Score:
