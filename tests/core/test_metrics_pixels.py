@@ -196,6 +196,12 @@ def test_masks_that_do_not_fit_and_pictures_that_are_too_small_are_said():
             metrics.mse(a, b, bad)
     with pytest.raises(UsageError, match="only zeros and ones"):
         metrics.mse(a, b, torch.full((24, 37), 0.5))
+    for bad in ("mask.png", [[True], [True, False]], np.full((24, 37), None)):
+        with pytest.raises(UsageError, match="a mask cannot be made of this"):
+            metrics.mse(a, b, bad)
+    box = Image.new("1", (37, 24))
+    box.paste(1, (0, 0, 10, 24))
+    assert torch.allclose(metrics.mse(a, b, box), metrics.mse(a[..., :10], b[..., :10]))
     with pytest.raises(UsageError, match="8x20 are too small for SSIM: pictures of 11 pixels"):
         metrics.ssim(*two(1, 20, 8))
     with pytest.raises(UsageError, match=r"64x64 are too small for MS-SSIM over 5 scales: give fewer .* 176 pixels"):

@@ -93,14 +93,19 @@ def as_texts(texts: str | Sequence[str], count: int, what: str = "texts") -> lis
 def as_mask(mask: Any, like: torch.Tensor) -> torch.Tensor:
     """(B, 1, H, W) of zeros and ones in ``like``'s dtype, one where a pixel counts.
 
-    ``mask`` is (H, W), (B, H, W) or (B, 1, H, W): bool, or numbers that are all 0 or 1; an array, a tensor, or a list of them.
-    Raises ``UsageError`` for another shape or other numbers.
+    ``mask`` is (H, W), (B, H, W) or (B, 1, H, W): bool, or numbers that are all 0 or 1; an array, a tensor, a picture of one bit,
+    or a list of them. Raises ``UsageError`` for another shape or other numbers.
     """
     import torch
 
-    if isinstance(mask, (list, tuple)):
-        mask = np.stack([np.asarray(one) for one in mask])
-    found = torch.as_tensor(mask)
+    try:
+        if isinstance(mask, (list, tuple)):
+            mask = np.stack([np.asarray(one) for one in mask])
+        found = mask if isinstance(mask, torch.Tensor) else torch.as_tensor(np.array(mask, order="C"))
+    except (TypeError, ValueError) as error:  # text, objects, lines of several lengths
+        raise UsageError(
+            f"a mask cannot be made of this {type(mask).__name__}: give (H, W) or (B, H, W) of true and false"
+        ) from error
     count, _, height, width = like.shape
     if found.ndim == 4 and found.shape[1] == 1:
         found = found[:, 0]
@@ -134,7 +139,7 @@ def _checked(pictures: torch.Tensor, what: str) -> torch.Tensor:
         raise UsageError(f"{what}: are {pictures.dtype} numbers; divide bytes by 255, so that they are in [0, 1]")
     if not pictures.isfinite().all():
         raise UsageError(f"{what}: hold numbers that are not finite")
-    low, high = float(pictures.min()), float(pictures.max())
+    low, high = float(pictures.detach().min()), float(pictures.detach().max())
     if low < -_SLACK or high > 1 + _SLACK:
         raise UsageError(
             f"{what}: go from {low:.3g} to {high:.3g} and must be in [0, 1]: "
