@@ -264,7 +264,7 @@ def test_what_cannot_be_loaded_is_said_and_nothing_takes_its_place(tmp_path):
     with pytest.raises(UsageError, match="'pixels' has no use for a model 'clip': it takes none"):
         metrics.load("pixels", models={"clip": "x"})
     with pytest.raises(
-        ModelError, match=r"'ip2p' needs it for clip_image: .*nothing: cannot be loaded .* give models="
+        ModelError, match=r"^clip_image of the protocol 'ip2p': .*nothing: cannot be loaded .* give models="
     ):
         metrics.load("ip2p", models={"clip": tmp_path / "nothing"})
 
