@@ -22,6 +22,15 @@ settings.register_profile("showtell", deadline=None)
 settings.load_profile("showtell")
 
 
+#: Files with tests that take tens of seconds.
+LONG = ("tests/starters/", "tests/training/test_starter.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A worker takes whole files, in this order: what is long comes first, so that no worker is left with it at the end."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_torch_thread():
     import torch

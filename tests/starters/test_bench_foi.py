@@ -11,8 +11,6 @@ import showtell
 from showtell.bench import foi, foi_report, foi_tune
 from showtell.errors import FileFormatError
 
-# One worker runs them all: what they share is made once, and the largest groups come first.
-pytestmark = pytest.mark.xdist_group("bench foi")
 COUNTS = foi_report.Counts(
     single=2, multi=1, variants=1, variants_multi=1, ablations=1, table1=0, table6=0, sheets=False
 )

@@ -18,8 +18,6 @@ from showtell.errors import FileFormatError
 from showtell.methods.diffedit import DiffEdit
 from showtell.methods.reconstructions import NullTextReconstruction
 
-# One worker runs them all: what they share is made once, and the largest groups come first.
-pytestmark = pytest.mark.xdist_group("bench inversion")
 COUNTS = inversion_report.Counts(
     table1=1, table2=1, table3=1, figure4=1, figure6=1, figure7=1, starts=1, slow=0, precision=0, sheets=False
 )

@@ -8,10 +8,7 @@ from showtell import loading
 from showtell.bench import editing, grounding, starter
 
 ROOT = loading.starters_dir()
-pytestmark = [
-    pytest.mark.skipif(not (ROOT / "unet-instruct").is_dir(), reason="the starters are not in this checkout"),
-    pytest.mark.xdist_group("shipped"),  # so that what takes long comes first
-]
+pytestmark = pytest.mark.skipif(not (ROOT / "unet-instruct").is_dir(), reason="the starters are not in this checkout")
 MOST_BYTES = 48 * 1024**2
 
 

@@ -14,8 +14,6 @@ from showtell.errors import UsageError
 from showtell.training import corpus, denoiser, tokenizer
 from showtell.training.starter import train_starter
 
-# One worker runs them all: what they share is made once, and the largest groups come first.
-pytestmark = pytest.mark.xdist_group("training")
 COUNTS = (0.5, 0.3, 0.1, 0.1)
 
 
