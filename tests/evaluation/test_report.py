@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 
 import pytest
@@ -124,6 +125,12 @@ def change(path, **values):
         (lambda f: (f / "rows.json").write_text('[{"id": "../../x"}]'), FileFormatError, "not safe"),
         (lambda f: change(f / "evaluation.json", format=2), FileFormatError, "format 2"),
         (lambda f: change(f / "evaluation.json", systems=[{"name": "../x"}]), FileFormatError, "not safe"),
+        (lambda f: change(f / "evaluation.json", systems=[{"name": "foi", "at": 17}]), FileFormatError, "what 'foi' is"),
+        (lambda f: change(f / "evaluation.json", systems=[{"name": "foi"}] * 2), FileFormatError, "there twice"),
+        (lambda f: (f / "rows.json").write_text('[{"id": "x", "size": 17}]'), FileFormatError, "what 'x' is"),
+        (lambda f: (f / "rows.json").write_text('[{"id": "x", "instructions": 1}]'), FileFormatError, "what 'x' is"),
+        (lambda f: change(f / "scores" / "foi" / "row-000.json", values={"l1": math.nan}), FileFormatError, "row-000.json: is"),
+        (lambda f: change(f / "scores" / "foi" / "row-000.json", id="row-001"), FileFormatError, "row-000.json: is"),
         (lambda f: change(f / "scores" / "foi" / "row-000.json", protocol="other"), FileFormatError, "row-000.json: was"),
         (lambda f: change(f / "summary.json", rows=[{"system": "foi", "measures": {"l1": {"value": "<b>"}}}]), FileFormatError,
          "no list of rows"),

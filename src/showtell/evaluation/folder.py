@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,9 +109,34 @@ class Folder:
         return list(found.values())
 
     def scores(self, systems: Sequence[str], rows: Sequence[str]) -> list[dict[str, Any]]:
-        """Every entry that is there, in the order of ``systems`` and ``rows``."""
-        paths = [self.score(system, row) for system in systems for row in rows]
-        return [read_json(path) for path in paths if path.exists()]
+        """Every entry that is there, in the order of ``systems`` and ``rows``. Raises ``FileFormatError`` for a damaged one."""
+        found = []
+        for system in systems:
+            for row in rows:
+                path = self.score(system, row)
+                if path.exists():
+                    found.append(read_json(path))
+                    if not is_score(found[-1], system, row):
+                        raise FileFormatError(f"{path}: is not what {row!r} was measured as: remove it and run again")
+        return found
+
+
+def is_score(found: Any, system: str, row: str) -> bool:
+    """Whether a file holds what a picture was measured as."""
+    if not isinstance(found, dict) or (found.get("system"), found.get("id")) != (system, row):
+        return False
+    values, seconds = found.get("values"), found.get("seconds")
+    return (
+        isinstance(values, dict)
+        and all(one is None or _is_number(one) for one in (*values.values(), seconds))
+        and isinstance(found.get("features"), dict)
+        and (found.get("error") is None or isinstance(found["error"], str))
+        and (found.get("seed") is None or isinstance(found["seed"], int))
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
 
 
 def check(path: Path, evaluation: Mapping[str, Any]) -> None:
@@ -124,13 +150,21 @@ def check(path: Path, evaluation: Mapping[str, Any]) -> None:
             raise FileFormatError(f"{path}: has no {key}: it is damaged")
     measures = evaluation["protocol"].get("measures")
     if not isinstance(measures, list) or not all(
-        isinstance(m, dict) and isinstance(m.get("name"), str) for m in measures
+        isinstance(m, dict) and isinstance(m.get("name"), str) and _is_number(m.get("scale", 1)) for m in measures
     ):
         raise FileFormatError(f"{path}: its protocol lists no measures: it is damaged")
+    problems = evaluation["dataset"].get("problems") or []
+    if not isinstance(problems, list) or not all(isinstance(one, dict) for one in problems):
+        raise FileFormatError(f"{path}: its data set lists no problems: it is damaged")
     for system in evaluation["systems"]:
         name = system.get("name") if isinstance(system, dict) else None
         if not isinstance(name, str) or not NAME.fullmatch(name):
             raise FileFormatError(f"{path}: {name!r:.60} is not safe as a folder's name: the file is damaged")
+        if not all(isinstance(system.get(key) or {}, dict) for key in ("settings", "model", "at")):
+            raise FileFormatError(f"{path}: does not say what {name!r} is: the file is damaged")
+    names = [system["name"] for system in evaluation["systems"]]
+    if len(set(names)) < len(names):
+        raise FileFormatError(f"{path}: a system is there twice: the file is damaged")
 
 
 def write(path: Path, value: Any) -> None:

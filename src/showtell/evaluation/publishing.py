@@ -6,17 +6,17 @@ from pathlib import Path
 
 from .. import files
 from . import report
-from .folder import REPORT, Folder, read_json
+from .folder import REPORT
+from .report import reading
 from .running import png
 
 
 def publish(out: Path) -> list[Path]:
     """Write ``report.html`` and ``plots/*.png``, each whole or not at all. Raises ``FileFormatError``, ``OutputError``."""
-    place = Folder(out)
-    rows = read_json(out / "rows.json")
-    scores = place.scores([one["name"] for one in place.head["systems"]], [row["id"] for row in rows])
+    found = reading.read(out)
+    scores = [one for own in found.scores.values() for one in own if one is not None]
     written = [files.write_atomic(out / REPORT, report.html(out).encode(), force=True)]
-    for name, chart in report.plots(read_json(out / "summary.json"), scores).items():
+    for name, chart in report.plots({**found.summary, "evaluation": found.evaluation}, scores).items():
         (out / "plots").mkdir(exist_ok=True)
         written.append(files.write_atomic(out / "plots" / name, png(chart), force=True))
     return written

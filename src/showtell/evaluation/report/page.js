@@ -27,7 +27,7 @@
 
   // As many decimals as give the greatest of the values four digits.
   function decimals(values) {
-    const top = Math.max(...values.filter(isNumber).map(Math.abs), 0);
+    const top = values.reduce((most, value) => (isNumber(value) ? Math.max(most, Math.abs(value)) : most), 0);
     return top === 0 ? 2 : Math.min(8, Math.max(0, 3 - Math.floor(Math.log10(top))));
   }
   const text = (value, places) => (isNumber(value) ? value.toFixed(places) : "–");

@@ -11,7 +11,7 @@ from typing import Any
 
 from ...data import safe_id
 from ...errors import FileFormatError, UsageError
-from ..folder import HEAD, ROWS, SUMMARY, Folder, check
+from ..folder import HEAD, ROWS, SUMMARY, Folder, check, is_score
 
 BOUNDS = ("input", "truth")
 _PER_PICTURE = ("mean", "median")
@@ -62,13 +62,15 @@ def read(folder: Path) -> Results:
         found = row.get("id") if isinstance(row, dict) else None
         if not isinstance(found, str) or not found or safe_id(found) != found:
             raise FileFormatError(f"{folder / ROWS}: {found!r:.60} is not safe as a file's name: the file is damaged")
+        if not _is_row(row):
+            raise FileFormatError(f"{folder / ROWS}: does not say what {found!r} is: the file is damaged")
     names = [system["name"] for system in evaluation["systems"]]
     if strangers := {line["system"] for line in lines(folder / SUMMARY, summary)} - set(names):
         raise FileFormatError(
             f"{folder / SUMMARY}: has the system {min(strangers)!r:.60}, which {HEAD} has not: evaluate again"
         )
     digest = evaluation["protocol"].get("digest")
-    scores = {name: [_score(place.score(name, row["id"]), digest) for row in rows] for name in names}
+    scores = {name: [_score(place, name, row["id"], digest) for row in rows] for name in names}
     return Results(folder=folder, evaluation=evaluation, summary=summary, rows=rows, scores=scores)
 
 
@@ -148,7 +150,14 @@ def value(score: Score, column: str) -> float | None:
     return float(found) if isinstance(found, (int, float)) and math.isfinite(found) else None
 
 
-def _score(path: Path, digest: Any) -> Score:
+def _is_row(row: Mapping[str, Any]) -> bool:
+    told, size = row.get("instructions") or [], row.get("size") or [1]
+    return isinstance(told, list) and isinstance(size, list) and all(isinstance(one, int) for one in size)
+
+
+def _score(place: Folder, system: str, row: str, digest: Any) -> Score:
+    """What a picture was measured as, without the features, which only figures of the set are made of."""
+    path = place.score(system, row)
     if not path.is_file():
         return None
     found = _json(path, dict)
@@ -156,7 +165,9 @@ def _score(path: Path, digest: Any) -> Score:
         raise FileFormatError(
             f"{path}: was measured by protocol {found.get('protocol')!r}, the folder's is {digest!r}: measure again"
         )
-    return found
+    if not is_score(found, system, row):
+        raise FileFormatError(f"{path}: is not what {row!r} was measured as: remove it and evaluate again")
+    return {**found, "features": {}}
 
 
 def _json(path: Path, kind: type) -> Any:
