@@ -18,6 +18,7 @@ COLUMNS = (
     "pair_before", "pair_after",
 )  # fmt: skip
 """What is read; ``image`` is another name of ``before``. Further columns are left alone."""
+_SEVERAL = ("instruction", "instructions")
 
 
 def load(path: str | os.PathLike[str], *, absolute: bool = False) -> Dataset:
@@ -46,7 +47,7 @@ def _records(file: Path) -> Iterator[tuple[int, Any]]:
     if file.suffix.lower() in (".jsonl", ".ndjson"):
         for number, line in json_lines(file):
             try:
-                yield number, from_json(line, "the line")
+                yield number, _filled(from_json(line, "the line"))
             except FileFormatError as error:
                 yield number, error
         return
@@ -62,7 +63,13 @@ def _records(file: Path) -> Iterator[tuple[int, Any]]:
         if len(line) > len(head):
             yield number, FileFormatError(f"has {len(line)} cells under {len(head)} columns: quote cells with commas")
         else:
-            yield number, {key: cell.strip() for key, cell in zip(head, line, strict=False) if cell.strip()}
+            record = {key: cell.strip() for key, cell in zip(head, line, strict=False) if cell.strip()}
+            yield number, {key: cell.split("|") if key in _SEVERAL else cell for key, cell in record.items()}
+
+
+def _filled(record: Any) -> Any:
+    """An object without its NaNs, which tables write where there is nothing."""
+    return {key: value for key, value in record.items() if value == value} if isinstance(record, dict) else record
 
 
 def _file(root: Path, absolute: bool, text: Any, what: str) -> Path:
@@ -113,7 +120,7 @@ def _text(record: Mapping[str, Any], key: str) -> str:
 
 def _instructions(record: Mapping[str, Any]) -> tuple[str, ...]:
     value = record.get("instructions") or record.get("instruction") or ()
-    parts = value.split("|") if isinstance(value, str) else value
+    parts = [value] if isinstance(value, str) else value
     if not isinstance(parts, (list, tuple)) or not all(isinstance(part, str) for part in parts):
         raise Unusable("damaged", "instructions is neither text nor a list of texts")
     return tuple(" ".join(part.split()) for part in parts if part.strip())

@@ -50,10 +50,13 @@ class Found:
             self.problem(label, kind, str(error))
 
     def problem(self, label: str, kind: str, what: str) -> None:
-        self.problems.append(Problem(id=label, kind=kind, what=what))
+        self.problems.append(Problem(id=_writable(label), kind=kind, what=_writable(what)))
 
     def add(self, row: Row) -> None:
-        """Raises ``Unusable`` for an id that is there already."""
+        """Raises ``Unusable`` for an id that is there already, and for words that no file can hold."""
+        for text in (*row.instructions, row.source_caption, row.target_caption, row.group):
+            if _writable(text) != text:
+                raise Unusable("damaged", f"has half of a character in its words, {_writable(text)!r:.100}")
         if row.id in self._ids:
             raise Unusable("twice", f"another row has the id {row.id!r}, too")
         self._ids.add(row.id)
@@ -64,6 +67,11 @@ class Found:
         from dataclasses import replace
 
         return replace(dataset(self.name, self.rows, self.problems, source=self.source), reals=reals or {})
+
+
+def _writable(text: str) -> str:
+    """Text without lone surrogates, which JSON can name and names of files can have, but UTF-8 cannot hold."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def within(root: Path, text: Any, what: str) -> Path:
