@@ -127,6 +127,15 @@ DAMAGE = {
     "manifest cells": ("manifest", line("list.csv", 2, "two,b.png" + "," * 20), "damaged", "list.csv:3"),
     "manifest half a pair": ("manifest", gone("shown1.png"), "missing file", "one"),
     "manifest line": ("manifest jsonl", line("list.jsonl", 1, '{"before": "b.p'), "damaged", "list.jsonl:2"),
+    "manifest half a character": (
+        "manifest jsonl", line("list.jsonl", 1, '{"before": "b.png", "instruction": "\\ud800"}'), "damaged", "list.jsonl:2",
+    ),
+    "manifest half a character in a name": (
+        "manifest jsonl", line("list.jsonl", 1, '{"id": "\\ud800", "before": "c.png"}'), "missing file", "?",
+    ),
+    "manifest not a number": (
+        "manifest jsonl", line("list.jsonl", 1, '{"before": "b.png", "target_caption": NaN}'), "missing words", "list.jsonl:2",
+    ),
     "manifest list": ("manifest jsonl", line("list.jsonl", 1, '["b.png"]'), "damaged", "list.jsonl:2"),
 }  # fmt: skip
 
@@ -198,6 +207,21 @@ def test_a_picture_that_is_cut_short_fails_alone(tmp_path):
     with pytest.raises(ImageError, match=r"1\.png"):
         found.rows[1].before()
     assert found.rows[0].before() and found.rows[2].before()
+
+
+def test_a_damaged_page_of_a_table_costs_its_pictures_alone(tmp_path):
+    import pyarrow.parquet
+
+    file = datasets.emuedit(tmp_path) / "data" / "all-00000.parquet"
+    page = pyarrow.parquet.ParquetFile(file).metadata.row_group(0).column(2)
+    assert page.path_in_schema == "image.bytes"
+    first = page.dictionary_page_offset or page.data_page_offset
+    file.write_bytes(file.read_bytes()[:first] + b"\xff" * 60 + file.read_bytes()[first + 60 :])
+    found = data.load("emuedit", tmp_path)
+    assert len(found.rows) == 3 and found.rows[2].before() and found.rows[0].after()
+    for row in found.rows[:2]:
+        with pytest.raises(ImageError, match=r"all-00000\.parquet, row group 0, row ., image: cannot be read"):
+            row.before()
 
 
 def test_an_empty_cell_of_a_table_is_named(tmp_path):

@@ -269,12 +269,20 @@ def test_a_manifest_of_ones_own(kind, tmp_path):
     assert two.id.startswith("b-") and two.target_caption == "a blue thing" and two.instructions == ()
 
 
+def test_an_upright_line_parts_instructions_in_csv_alone(tmp_path):
+    datasets.save(tmp_path / "a.png", 1)
+    path = datasets.write(tmp_path / "list.jsonl", [{"image": "a.png", "instruction": "write A|B on it"}])
+    assert data.load("manifest", path).rows[0].instructions == ("write A|B on it",)
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
         ({"cuont": 3}, "it has count, seed, split"),
         ({"count": "few"}, "count='few'"),
         ({"count": -1.5}, "count=-1.5"),
+        ({"count": -1}, "count is -1: one picture is the least"),
+        ({"limit": 0}, "limit is 0: one row is the least"),
     ],
 )
 def test_options_are_checked(options, told, tmp_path):

@@ -39,6 +39,8 @@ def load(name: str, path: str | os.PathLike[str] | None = None, *, limit: int | 
     """
     if name not in LOADERS:
         raise UsageError(f"data set {name!r} is not known: choose one of {', '.join(LOADERS)}")
+    if limit is not None and limit < 1:
+        raise UsageError(f"limit is {limit}: one row is the least")
     loader = importlib.import_module(f".{LOADERS[name]}", __name__)
     settings = checked(name, loader.load, options)
     if name == "scenes":

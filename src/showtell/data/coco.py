@@ -7,7 +7,7 @@ import random
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..errors import FileFormatError
+from ..errors import FileFormatError, UsageError
 from . import openers
 from .reading import Found, Unusable, read_json, within, words
 from .rows import Dataset, Row, safe_id
@@ -18,6 +18,8 @@ def load(path: str | os.PathLike[str], *, count: int | None = 128, seed: int = 0
 
     Source and target caption are both a picture's first caption in the file: the result is to show what the picture shows.
     """
+    if count is not None and count < 1:
+        raise UsageError(f"count is {count}: one picture is the least")
     root = Path(path)
     file = root / "annotations" / f"captions_{split}.json"
     listed = read_json(file, dict, "captions in COCO's layout")

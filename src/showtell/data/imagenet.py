@@ -42,6 +42,8 @@ def load(
     root = Path(path)
     if "{}" not in template:
         raise UsageError(f"template {template!r} has no {{}} where the class goes")
+    if count is not None and count < 1:
+        raise UsageError(f"count is {count}: one row is the least")
     called = _names(Path(names) if names else _first(root, _NAMES))
     found = Found("imagenet", path)
     listed = _listed(root, pairs, near, called, count, seed, found)

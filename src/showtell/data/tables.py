@@ -30,8 +30,11 @@ class Cell:
         return self.open().rgb
 
     def open(self) -> Picture:
-        """The picture with whatever it has beside RGB. Raises ``ImageError`` for a cell that is empty or no picture."""
-        value = _column(str(self.file), self.group, self.column)[self.row].as_py()
+        """The picture with whatever it has beside RGB. Raises ``ImageError`` for a cell that is empty, damaged or no picture."""
+        try:
+            value = _column(str(self.file), self.group, self.column)[self.row].as_py()
+        except (OSError, ValueError, LookupError, RuntimeError) as error:  # pyarrow's own are among them
+            raise ImageError(f"{self}: cannot be read ({' '.join(str(error).split())})") from error
         if isinstance(value, Mapping):
             value = value.get("bytes")
         if not isinstance(value, bytes) or not value:
@@ -89,4 +92,6 @@ def rows(
                     cells = {c: Cell(file=file, group=group, row=row, column=c) for c in pictures if c in names}
                     yield f"{file.name}:{group}:{row}", records[row] if plain else {}, cells
         except (pyarrow.ArrowException, OSError) as error:
-            raise FileFormatError(f"{os.fspath(file)}: is not a parquet table that can be read ({error})") from error
+            raise FileFormatError(
+                f"{os.fspath(file)}: is not a parquet table that can be read ({' '.join(str(error).split())})"
+            ) from error
