@@ -133,6 +133,9 @@ def test_a_file_that_is_something_else_is_not_gone_on_with(pictures, tmp_path):
     with endpoint.served(lambda n: GOOD_TEXT) as fake, pytest.raises(FileFormatError, match=r"foi\.json"):
         foi_maker.make(pictures, out, asked(fake), resume=True)
     assert json.loads(out.read_text()) == {"mine": 1} and fake.asked == []
+    datasets.write(out, [{"image": "a.png"}])
+    with pytest.raises(FileFormatError, match=r"foi\.json: a\.png: .*Field required"):
+        foi_maker.make(pictures, out, Endpoint(url="http://localhost", model="m"), resume=True)
 
 
 @pytest.mark.parametrize(
@@ -174,8 +177,12 @@ def test_a_redirection_does_not_get_the_key(pictures):
 
 
 @pytest.mark.parametrize(
-    "body", [b"<html>", b"{}", b'{"choices": []}', b'{"choices": [{"message": {"content": null}}]}']
-)
+    "body",
+    [
+        b"<html>", b"{}", b'{"choices": []}', b'{"choices": [{"message": {"content": null}}]}',
+        b'{"choices": [{"message": {"content": [{"text": null}, 5]}}]}',
+    ],
+)  # fmt: skip
 def test_what_is_no_chat_completion(body):
     with endpoint.served(lambda n: body) as fake, pytest.raises(Unanswered, match="endpoint's answer"):
         asked(fake).ask([])
@@ -187,6 +194,10 @@ def test_what_is_no_chat_completion(body):
 def test_addresses_that_are_none(url):
     with pytest.raises(UsageError, match="give an http or https address"):
         Endpoint(url=url, model="m")
+    for where in ("http://me:secret@localhost/v1", "http://localhost/v1?key=secret", "http://localhost/v1#x"):
+        with pytest.raises(UsageError, match="give the address alone") as caught:
+            Endpoint(url=where, model="m")
+        assert "secret" not in str(caught.value)
     with pytest.raises(UsageError, match="no header can hold"):
         Endpoint(url="http://localhost", model="m", key="a\nb")
 

@@ -53,12 +53,17 @@ class Endpoint:
     pause: Callable[[float], None] = field(default=time.sleep, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Raises ``UsageError`` for what is no http or https address, or a key that no header can hold."""
+        """Raises ``UsageError`` for what is no http or https address, one with a key in it, or a key that no header can hold."""
         try:
             parts = urllib.parse.urlsplit(self.url)
             good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
         except ValueError:
             good = False
+        if good and ("@" in parts.netloc or set("?#") & set(self.url)):
+            raise UsageError(
+                f"endpoint {parts.scheme}://{parts.hostname}: give the address alone, without name, password, ? or #; a key goes "
+                "into the environment variable"
+            )
         if not good or not self.url.isascii() or not self.url.isprintable() or " " in self.url:
             raise UsageError(f"endpoint {self.url!r}: give an http or https address, such as http://localhost:8000/v1")
         if not (self.key.isascii() and self.key.isprintable()):
@@ -138,7 +143,7 @@ def _text(data: bytes) -> str:
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise Unanswered("the endpoint's answer is not a chat completion") from error
     if isinstance(content, list):  # some give parts
-        content = "".join(part.get("text", "") for part in content if isinstance(part, Mapping))
+        content = "".join(str(part.get("text") or "") for part in content if isinstance(part, Mapping))
     if not isinstance(content, str) or not content.strip():
         raise Unanswered("the endpoint's answer is empty")
     return content

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import files
-from ..errors import OutputError, UsageError
+from ..errors import FileFormatError, OutputError, UsageError
 from ..images import open_picture
 from . import foi
 from .asking import Endpoint, Refused, Unanswered
@@ -111,7 +111,7 @@ def _begun(out: Path, *, resume: bool, force: bool) -> list[foi.Entry]:
     """What is answered already. Raises ``OutputError``, or ``FileFormatError`` for a file that is not one of these."""
     if resume and out.exists():
         files.check_output(out, force=True)
-        return [foi.parse(value) for _, value in foi.entries(out)]
+        return [_kept(out, label, value) for label, value in foi.entries(out)]
     try:
         files.check_output(out, force=force)
     except OutputError as error:
@@ -119,6 +119,13 @@ def _begun(out: Path, *, resume: bool, force: bool) -> list[foi.Entry]:
             raise OutputError(f"{out}: exists already; go on with --resume, or use --force to begin anew") from error
         raise
     return []
+
+
+def _kept(out: Path, label: str, value: Any) -> foi.Entry:
+    try:
+        return foi.parse(value)
+    except Unusable as error:
+        raise FileFormatError(f"{out}: {label}: {error}: mend or remove that entry before going on") from error
 
 
 def ask(endpoint: Endpoint, picture: str | os.PathLike[str], name: str, *, attempts: int = 3) -> foi.Entry:
