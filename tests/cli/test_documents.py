@@ -66,7 +66,7 @@ def test_what_a_page_shows_works(page, folder, some_starters, capfd):
     names: dict[str, object] = {}
     for kind, text in blocks(page):
         if kind == "python":
-            exec(compile(text, page.name, "exec"), names)
+            exec(compile(text, page.name, "exec", dont_inherit=True), names)
             continue
         for line in text.splitlines():
             if line.startswith("$ showtell "):
