@@ -58,7 +58,7 @@ def test_what_cannot_be_used_is_named_and_the_rest_goes_on(cli, manifest, tmp_pa
         (["--methods", "input", "--dataset", "coco"], "needs the path where it lies"),
         (["--methods", "input", "--protocol", "nothing"], "'nothing' is not known"),
         (["--methods", "input", "--shard", "4/4"], "write it as I/N with I from 0 to N - 1"),
-        (["--methods", "input", "--option", "edits"], "write it as NAME=VALUE"),
+        (["--methods", "input", "--option", "edits"], "write NAME=VALUE"),
         (["--system", "wide=foi,gama=1"], "'gama' is not a hyper-parameter of method 'foi'"),
         (["--sweep", "foi=1,2"], "write it as METHOD.SETTING=VALUE"),
         (["--methods", "input", "--option", "colour=red"], "colour"),
@@ -68,6 +68,25 @@ def test_wrong_use_is_one_line_and_writes_nothing(cli, tmp_path, told, words):
     found = cli("evaluate", *told, "--out", tmp_path / "out")
     assert found.code == 2 and words in found.err and len(found.err.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_options_are_those_of_dataset_check(cli, tmp_path):
+    Image.new("RGB", (24, 24), "red").save(tmp_path / "a.png")
+    told = ("folder", tmp_path, "--option", "instruction=2024", "--json")
+    checked = json.loads(cli("dataset", "check", *told).out)
+    rest = (
+        "--option",
+        "instruction=2024",
+        "--methods",
+        "input",
+        "--protocol",
+        "pixels",
+        "--out",
+        tmp_path / "out",
+        "--json",
+    )
+    found = json.loads(cli("evaluate", "--dataset", "folder", "--data", tmp_path, *rest).out)
+    assert found["evaluation"]["dataset"]["fingerprint"] == checked["fingerprint"]
 
 
 def test_another_protocol_is_refused(cli, tmp_path):

@@ -71,11 +71,12 @@ def run(
 
     from showtell import data as sets
     from showtell.bench import real
+    from showtell.data.options import parse
     from showtell.evaluation import table
     from showtell.metrics import protocols
 
     table.check()
-    rows = sets.load(dataset, data, limit=limit, **evaluating._pairs("--option", option or []))
+    rows = sets.load(dataset, data, limit=limit, **parse(option or ()))
     told = evaluating._texts("--weights", weights or [])
     meters: dict[str, Any] = {}
 

@@ -79,9 +79,10 @@ def evaluate(
     part = _shard(shard)
 
     from showtell import data as sets
+    from showtell.data.options import parse
     from showtell.metrics import protocols
 
-    rows = sets.load(dataset, data, limit=limit, **_pairs("--option", option or []))
+    rows = sets.load(dataset, data, limit=limit, **parse(option or ()))
     meter = protocols.load(protocol, models=_texts("--weights", weights or []), device=device)
     with console.progress("evaluating", as_json=as_json) as tick:
         summary = evaluation.run(
@@ -149,12 +150,6 @@ def _shard(text: str | None) -> tuple[int, int] | None:
     if not (slash and first.isdigit() and step.isdigit() and int(first) < int(step)):
         raise UsageError(f"--shard {text!r}: write it as I/N with I from 0 to N - 1, such as 0/4")
     return int(first), int(step)
-
-
-def _pairs(name: str, told: Sequence[str]) -> dict[str, Any]:
-    from showtell.evaluation.systems import read
-
-    return {key: read(value) for key, value in _texts(name, told).items()}
 
 
 def _texts(name: str, told: Sequence[str]) -> dict[str, str]:
