@@ -38,6 +38,7 @@ LONG = {
     "showtell bench visii",
     "showtell bench foi",
     "showtell bench inversion",
+    "showtell bench ip2p",
     "showtell demo",
 }
 """Examples that take minutes, or that random weights cannot serve."""

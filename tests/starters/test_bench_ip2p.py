@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 import json
+import shlex
 import sys
 
 import pytest
 
 import showtell
 from showtell.bench import foi, foi_compared, foi_text, ip2p, published, telling, visii, visii_histograms, visii_report
-from showtell.cli import main
+from showtell.cli import bench_ip2p, main
 from showtell.errors import MethodError, ModelError
 
 COUNTS = ip2p.Counts(count=2, s_i=(1.0, 2.2), strengths=(0.4,))
@@ -66,24 +67,27 @@ def few(monkeypatch):
     monkeypatch.setattr(foi_compared, "MULTI", (2,))
 
 
-def test_the_sweep_has_a_curve_for_each_guidance_and_a_point_for_each_method(starters, few, outside, tmp_path):
-    editor = showtell.load("starter")
-    names = ["negative", "louder", "sdedit"]
-    figures = ip2p.measure(editor, tmp_path / "work", COUNTS, say=lambda line: None, also=names)
+def test_the_sweep_has_a_curve_for_each_guidance_and_a_point_for_each_method(
+    starters, few, outside, tmp_path, monkeypatch, capfd
+):
+    monkeypatch.setattr(ip2p, "QUICK", COUNTS)
+    monkeypatch.chdir(tmp_path)
+    names = ["negative", "louder"]
+    told = [*shlex.split(bench_ip2p.EPILOG.removeprefix("Example: "))[1:], *(x for n in names for x in ("--also", n))]
+    assert main(told) == 0, capfd.readouterr().err
+    out = tmp_path / "ip2p-quick"
+    figures = json.loads((out / "figures.json").read_text())
     assert list(figures["curves"]) == ["IP2P, s_T 7.5", "IP2P, s_T 3", "SDEdit", *names]
     assert [point["at"] for point in figures["curves"]["IP2P, s_T 3"]] == [1.0, 2.2]
     assert figures["bounds"]["input"]["image"] == 1 and figures["bounds"]["input"]["invalid"] == 2
     assert figures["bounds"]["truth"]["success"] == 1
-    # Inverting twice gives the input back: the function was called on the scenes themselves.
     assert figures["curves"]["negative"][0]["image"] < 1
-    text = ip2p.markdown(figures)
+    text = (out / "tables.md").read_text()
     assert "| negative |" in text and "| louder |" in text and published.NONE in text
-    assert set(ip2p.charts(figures)) == {"ip2p-tradeoff.png", "ip2p-truth.png"}
-    before = {
-        path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("*.json") if path.name != "claim.json"
-    }
-    again = ip2p.measure(editor, tmp_path / "work", COUNTS, say=lambda line: None, also=names)
-    assert json.dumps(again) == json.dumps(figures)
+    assert {path.name for path in out.iterdir()} == {*bench_ip2p.NAMES, "work"}
+    before = {path: path.stat().st_mtime_ns for path in (out / "work").rglob("*.json") if path.name != "claim.json"}
+    assert main([*told, "--force"]) == 0
+    assert json.loads((out / "figures.json").read_text()) == figures
     assert all(path.stat().st_mtime_ns == at for path, at in before.items())
 
 
