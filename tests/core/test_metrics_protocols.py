@@ -157,6 +157,10 @@ def test_a_class_can_be_compared_with_real_pictures_of_it(starter, examples):
 
     starter.use_reals({**reals, "b": [*reals["b"], broken]})
     assert starter.overall(found, groups) == overall and starter.problems == ["b7.png: is broken"]
+    starter.use_reals({**reals, "b": [broken]})  # none of a class opens: the other figure is of those that do
+    found_of_set = starter.overall(found, groups)
+    assert found_of_set["class_frechet_distance"] is None
+    assert found_of_set["frechet_distance"] == pytest.approx(frechet.distance(results, befores), abs=1e-5)
     starter.use_reals({"a": reals["a"]})
     assert starter.overall(found, groups)["class_frechet_distance"] is None
 

@@ -54,14 +54,22 @@ def class_distance(
     if not len(classes):
         raise UsageError("there are no features to compare")
     found = []
-    for name in dict.fromkeys(classes):
-        own = features[[i for i, one in enumerate(classes) if one == name]]
-        real = real_features[[i for i, one in enumerate(real_classes) if one == name]]
+    of_real = _places(real_classes)
+    for name, places in _places(classes).items():
+        own, real = features[places], real_features[of_real.get(name, [])]
         for rows, which in ((own, "edited"), (real, "real")):
             if len(rows) < 2:
                 raise UsageError(f"class {name!r} has {len(rows)} {which} pictures: two are the fewest")
         found.append(distance(own, real))
     return sum(found) / len(found)
+
+
+def _places(classes: Sequence[Hashable]) -> dict[Hashable, list[int]]:
+    """The rows of each class."""
+    found: dict[Hashable, list[int]] = {}
+    for i, name in enumerate(classes):
+        found.setdefault(name, []).append(i)
+    return found
 
 
 def _by_rows(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -85,7 +86,8 @@ class ProtocolMeter:
         truths = [name for rows, name in parts for _ in range(len(rows))]
         if function == "frechet_distance":
             classes, truths = [""] * len(classes), [""] * len(truths)
-        if not known or any(classes.count(name) < 2 or truths.count(name) < 2 for name in set(classes)):
+        counts, of_truths = Counter(classes), Counter(truths)
+        if not known or any(count < 2 or of_truths[name] < 2 for name, count in counts.items()):
             return None
         return frechet.class_distance(result, classes, torch.cat([rows for rows, _ in parts]), truths)
 
@@ -98,7 +100,8 @@ class ProtocolMeter:
             for first in range(0, len(opens), _CHUNK):
                 pictures = [one for open_it in opens[first : first + _CHUNK] if (one := self._opened(open_it))]
                 parts += [model.image_features(pictures)] if pictures else []
-            self._of_reals[model, group] = torch.cat(parts).double().cpu() if parts else torch.zeros(0, 1).double()
+            none = torch.zeros(0, int(model.model.config.projection_dim))
+            self._of_reals[model, group] = torch.cat([none, *(part.cpu() for part in parts)]).double()
         return self._of_reals[model, group]
 
     def _opened(self, open_it: Callable[[], Image.Image]) -> Image.Image | None:
