@@ -209,6 +209,24 @@ def test_a_row_without_what_a_system_needs_is_its_failure_alone(tmp_path, meter,
     assert told["visii"] == "bare: the data set has no pair that shows the edit for this row"
 
 
+def test_what_results_are_measured_against_is_opened_once_for_all_systems(tmp_path, meter):
+    opened = []
+
+    def told(what, value):
+        return lambda: opened.append(what) or value
+
+    row = replace(rows()[0], mask=told("mask", mask(0)), pair=told("pair", (drawn(50), drawn(51))))
+    systems = [evaluation.System(name=name, method="input") for name in ("a", "b", "c")]
+    found = evaluation.run(dataset("mine", [row]), systems, meter, tmp_path)
+    assert [one["failed"] for one in found["rows"]] == [0, 0, 0] and sorted(opened) == ["mask", "pair"]
+    wrong = replace(row, mask=lambda: mask(0)[:5])
+    found = evaluation.run(dataset("mine", [wrong]), [evaluation.System(name="truth")], meter, tmp_path)
+    assert [one["failed"] for one in found["rows"]] == [0, 0, 0, 1]
+    assert [one["error"] for one in evaluation.scores(tmp_path) if one["error"]] == [
+        "row-0: its mask is 32×5 and its picture 32×24"
+    ]
+
+
 def test_the_table_holds_every_picture_and_the_protocol(tmp_path, meter, models):
     data = dataset("mine", rows(broken=True))
     evaluation.run(data, [FAST[0], FAST[2]], meter, tmp_path, models=models)

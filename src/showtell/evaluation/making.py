@@ -6,15 +6,17 @@ import hashlib
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from .. import fitting, inverting, methods, models
-from ..errors import ModelError, ShowtellError, ShowtellWarning, TextError
+from ..errors import ImageError, ModelError, ShowtellError, ShowtellWarning, TextError
 from ..pairs import Pairs
 from .folder import Folder
 from .systems import System, needs_model, parted
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL import Image
 
     from ..data import Row
@@ -26,11 +28,41 @@ Made = Any
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Opened:
-    """A row with its picture open, and the seed of everything that is drawn for it."""
+    """A row with its picture open, and the seed of everything that is drawn for it. What results are measured against is opened
+    when the first system asks, and then kept; it raises ``ImageError`` where that fails.
+    """
 
     row: Row
     before: Image.Image
     seed: int
+
+    @cached_property
+    def after(self) -> Image.Image | None:
+        """The true result, brought to the picture's size."""
+        return None if self.row.after is None else sized(self.row.after(), self.before.size)
+
+    @cached_property
+    def mask(self) -> np.ndarray | None:
+        """Where the edit belongs. One of another size than the picture is an ``ImageError``."""
+        found, (width, height) = None if self.row.mask is None else self.row.mask(), self.before.size
+        if found is not None and found.shape != (height, width):
+            raise ImageError(
+                f"{self.row.id}: its mask is {found.shape[1]}×{found.shape[0]} and its picture {width}×{height}"
+            )
+        return found
+
+    @cached_property
+    def pair(self) -> tuple[Image.Image, Image.Image] | None:
+        """The first pair that shows the edit."""
+        return None if self.row.pair is None else self.row.pair()
+
+
+def sized(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """A picture as RGB of that size."""
+    from PIL import Image
+
+    picture = picture.convert("RGB")
+    return picture if picture.size == size else picture.resize(size, Image.Resampling.LANCZOS)
 
 
 def seed_of(seed: int, row: str) -> int:

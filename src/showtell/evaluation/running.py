@@ -21,7 +21,6 @@ from .summary import summarise
 from .systems import System, distinct
 
 if TYPE_CHECKING:
-    import numpy as np
     from PIL import Image
 
     from ..data import Dataset, Row
@@ -215,32 +214,19 @@ def _kept(path: Path, picture: Image.Image) -> bool:
 
 
 def _example(one: Opened, made: Path) -> Example:
-    """What is measured. A true result or a mask of another size than the picture is brought to the picture's."""
-    row, size = one.row, one.before.size
+    """What is measured. A true result or an edit of another size than the picture is brought to the picture's."""
+    row = one.row
     return Example(
         before=one.before,
-        result=_sized(images.open_picture(made).rgb, size),
-        after=None if row.after is None else _sized(row.after(), size),
-        mask=None if row.mask is None else _checked(row, row.mask(), size),
+        result=making.sized(images.open_picture(made).rgb, one.before.size),
+        after=one.after,
+        mask=one.mask,
         source_caption=row.source_caption,
         target_caption=row.target_caption,
-        pair=None if row.pair is None else row.pair(),
+        pair=one.pair,
         group=row.group,
         truth=row.truth,
     )
-
-
-def _sized(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
-    from PIL import Image
-
-    picture = picture.convert("RGB")
-    return picture if picture.size == size else picture.resize(size, Image.Resampling.LANCZOS)
-
-
-def _checked(row: Row, mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    if mask.shape != size[::-1]:
-        raise ImageError(f"{row.id}: its mask is {mask.shape[1]}×{mask.shape[0]} and its picture {size[0]}×{size[1]}")
-    return mask
 
 
 def plain(value: float | None) -> float | None:
