@@ -92,17 +92,22 @@ def test_clips_measures_are_cosines_of_its_features(clip, pictures):
         ids = clip.tokenizer(text, return_tensors="pt").input_ids
         return clip.model.get_text_features(input_ids=ids).pooler_output[0].detach()
 
+    def unit(x):
+        return x / x.norm()
+
     fa, fb, fc, fd = (seen(one) for one in pictures)
     before, after = (read(text) for text in TEXTS)
     found = {
         "image": metrics.clip_image(clip, a, b),
         "directional": metrics.clip_directional(clip, a, b, *TEXTS),
+        "of unit length": metrics.clip_directional(clip, a, b, *TEXTS, unit=True),
         "text": metrics.clip_text(clip, a, TEXTS[0]),
         "visual": metrics.clip_visual(clip, a, b, c, d),
     }
     wanted = {
         "image": cosine(fa, fb),
         "directional": cosine(fb - fa, after - before),
+        "of unit length": cosine(unit(fb) - unit(fa), unit(after) - unit(before)),
         "text": cosine(fa, before),
         "visual": cosine(fb - fa, fd - fc),
     }

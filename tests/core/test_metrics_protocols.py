@@ -260,6 +260,15 @@ def test_another_model_is_another_protocol(clip_folder):
     assert metrics.choose("foi", models={"dino": "x"}).measures[0] == metrics.PROTOCOLS["foi"].measures[0]
 
 
+def test_ip2p_subtracts_features_of_unit_length(examples):
+    (row,) = metrics.load("ip2p", models={"clip": "starter-clip"}).measure(examples[1:2])
+    clip, e = metrics.load_clip(), examples[1]
+    told = (clip, e.before, e.result, e.source_caption, e.target_caption)
+    wanted = float(metrics.clip_directional(*told, unit=True))
+    assert row["clip_directional"] == pytest.approx(wanted, abs=1e-5)
+    assert abs(wanted - float(metrics.clip_directional(*told))) > 1e-4
+
+
 def test_what_cannot_be_loaded_is_said_and_nothing_takes_its_place(tmp_path):
     with pytest.raises(UsageError, match="protocol 'fio' is not known: choose one of starter, pie-bench"):
         metrics.load("fio")

@@ -123,14 +123,23 @@ def clip_i(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 
 def clip_d(
-    image_before: torch.Tensor, image_after: torch.Tensor, text_before: torch.Tensor, text_after: torch.Tensor
+    image_before: torch.Tensor,
+    image_after: torch.Tensor,
+    text_before: torch.Tensor,
+    text_after: torch.Tensor,
+    *,
+    unit: bool = False,
 ) -> torch.Tensor:
     """Directional CLIP, cos(image_after - image_before, text_after - text_before), row by row: (N, p) to (N,) in [-1, 1].
 
+    With ``unit``, features are made unit length before they are subtracted, as InstructPix2Pix's published code does.
     Where a picture or a text did not change there is no direction, and the value is NaN: count those, do not average
     them.
     """
-    return _cosine(_direction(image_before, image_after), _direction(text_before, text_after))
+    features = (image_before, image_after, text_before, text_after)
+    if unit:
+        features = tuple(one.float() / one.float().norm(dim=-1, keepdim=True) for one in features)
+    return _cosine(_direction(*features[:2]), _direction(*features[2:]))
 
 
 def visual_clip(

@@ -35,15 +35,22 @@ def clip_image(clip: Clip, a: Pictures, b: Pictures) -> torch.Tensor:
 
 
 def clip_directional(
-    clip: Clip, before: Pictures, after: Pictures, text_before: str | Sequence[str], text_after: str | Sequence[str]
+    clip: Clip,
+    before: Pictures,
+    after: Pictures,
+    text_before: str | Sequence[str],
+    text_after: str | Sequence[str],
+    *,
+    unit: bool = False,
 ) -> torch.Tensor:
     """CLIP-D, cos(CLIP(after) - CLIP(before), CLIP(text_after) - CLIP(text_before)): (B,) in [-1, 1] (Gal et al. 2021; IP2P).
 
-    Features are not normalised before they are subtracted. NaN where a picture or its text did not change: there is no direction.
+    Features are not normalised before they are subtracted, unless ``unit`` is set: so InstructPix2Pix's code has it. NaN where a
+    picture or its text did not change: there is no direction.
     """
     first, second = _features(clip, pictures_before=before, pictures_after=after)
     texts = (as_texts(text, len(first)) for text in (text_before, text_after))
-    return on_features.clip_d(first, second, *(clip.text_features(text) for text in texts))
+    return on_features.clip_d(first, second, *(clip.text_features(text) for text in texts), unit=unit)
 
 
 def clip_text(clip: Clip, image: Pictures, text: str | Sequence[str]) -> torch.Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -94,7 +95,8 @@ def _clip_image(batch: Batch, what: Measure, clip: Any) -> Values:
 
 def _clip_directional(batch: Batch, what: Measure, clip: Any) -> Values:
     images = (batch.features(clip, which) for which in ("before", "result"))
-    return whole(on_features.clip_d, *images, *(batch.texts(clip, t) for t in ("source_caption", "target_caption")))
+    texts = (batch.texts(clip, which) for which in ("source_caption", "target_caption"))
+    return whole(partial(on_features.clip_d, unit=bool(dict(what.options).get("unit"))), *images, *texts)
 
 
 def _clip_text(batch: Batch, what: Measure, clip: Any) -> Values:

@@ -14,6 +14,7 @@ _CLIP_INPUT = (
     "8-bit RGB; shorter side scaled (bicubic, antialiased) to the size of the model's image processor, centre crop, its mean and "
     "deviation; features not normalised before they are subtracted"
 )
+_UNIT_INPUT = _CLIP_INPUT.replace("not normalised", "made unit length")
 _DINO_INPUT = "8-bit RGB, prepared by the model's image processor; the class token after the last layer's normalisation"
 _DINO_256 = (
     "8-bit RGB; shorter side scaled (bicubic, antialiased) to 256 pixels, centre crop of 224, the model's mean and deviation; "
@@ -51,9 +52,10 @@ def _clip_i(model: str, *, against: Any = "the input", name: str = "clip_image",
     )  # fmt: skip
 
 
-def _clip_d(model: str) -> Measure:
+def _clip_d(model: str, *, unit: bool = False) -> Measure:
     return Measure(
-        name="clip_directional", function="clip_directional", label="CLIP-D", model=model, input=_CLIP_INPUT, range=_COSINE
+        name="clip_directional", function="clip_directional", label="CLIP-D", model=model, range=_COSINE,
+        input=_UNIT_INPUT if unit else _CLIP_INPUT, options=(("unit", 1),) if unit else (),
     )  # fmt: skip
 
 
@@ -170,8 +172,8 @@ _ALL = (
     Protocol(
         name="ip2p",
         note="InstructPix2Pix's two columns. Its published code fed pictures in [-1, 1] to a model of [0, 1]; here they are in "
-        "[0, 1].",
-        measures=(_clip_i(_LARGE), _clip_d(_LARGE)),
+        "[0, 1]. As there, CLIP-D is of features of unit length; the other protocols' is of features as they are.",
+        measures=(_clip_i(_LARGE), _clip_d(_LARGE, unit=True)),
     ),
     Protocol(
         name="foi",
