@@ -61,7 +61,7 @@ def measured(parts: list[real.Part], name: str, path: Path, out: Path, protocol:
     from showtell import data
     from showtell.metrics import protocols
 
-    meters = {"": protocols.load(protocol), "pixels": protocols.load("pixels")}
+    meters = {"": protocols.load(protocol), **{name: protocols.load(name) for name in ("pixels", "reconstruction")}}
     found = real.measure(parts, data.load(name, path), out, meters=meters.__getitem__, device="cpu")
     return found, real.markdown(parts, found, head="made here")
 
@@ -117,6 +117,8 @@ def test_reconstructions_stand_beside_the_papers(starters, tmp_path):
     table = real.replace(parts["table2"], systems=few)
     found, text = measured([table], "coco", datasets.coco(tmp_path / "data"), tmp_path / "out")
     assert found["table2"]["evaluation"]["dataset"]["count"] == 2
+    measures = {m["name"]: m for m in found["table2"]["evaluation"]["protocol"]["measures"]}
+    assert measures["psnr_input"]["reduction"] == "mean"  # as the paper's beside it
     assert "(25.71)" in text and "(13.64)" in text and "(not in our source)" in text
 
 

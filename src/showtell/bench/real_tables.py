@@ -134,13 +134,13 @@ def inversion(counts: Any, *, names: Sequence[str]) -> list[Part]:
     nti = "NTI takes the share 1 - i / 100 of its rate in step i, as published."
     if counts.table1:
         parts.append(Part(name="table1", title="PTI, Table 1: DDIM there and back, by both ω", limit=counts.table1,
-                          systems=[ddim(f, b) for f in omegas for b in omegas], protocol="pixels"))  # fmt: skip
+                          systems=[ddim(f, b) for f in omegas for b in omegas], protocol="reconstruction"))  # fmt: skip
     if counts.table2:
         rows = [System(name="autoencoder"), ddim(0, OMEGA), tuned("nti", most, 0.01), tuned("pti", most, 0.01)]
         names_of = {"ddim-0-7.5": "ddim", f"nti-{most}-0.01": "nti", f"pti-{most}-0.01": "pti"}
         parts.append(
             Part(name="table2", title=f"PTI, Table 2: reconstructions at ω = {OMEGA:g}, N = {most}, β = 0.01", systems=rows,
-                 limit=counts.table2, protocol="pixels", paper=published.PTI_2, paper_columns={"psnr_input": "PSNR"},
+                 limit=counts.table2, protocol="reconstruction", paper=published.PTI_2, paper_columns={"psnr_input": "PSNR"},
                  paper_rows={"autoencoder": "autoencoder", **names_of}, note=nti)
         )  # fmt: skip
     if counts.table3:
@@ -151,7 +151,7 @@ def inversion(counts: Any, *, names: Sequence[str]) -> list[Part]:
             for n in inversion_tables.ITERATIONS
         ]
         parts.append(Part(name="table3", title="PTI, Table 3: iterations and rates", systems=rows, limit=counts.table3,
-                          protocol="pixels", note=nti))  # fmt: skip
+                          protocol="reconstruction", note=nti))  # fmt: skip
     if counts.figure4:
         parts.append(_curves("figure4", "PTI, Figure 4: fidelity against editability", inversion_systems.curves(),
                              also(names), counts.figure4))  # fmt: skip

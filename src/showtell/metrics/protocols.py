@@ -211,6 +211,15 @@ _ALL = (
         ),
     ),
     Protocol(
+        name="reconstruction",
+        note="PTI's Tables 1 to 3: the PSNR of a reconstruction to its input, the mean over pictures. SSIM and the mean squared "
+        "error are ours.",
+        measures=tuple(
+            _pixels(name, against="the input", name=f"{name}_input", label=f"{name.upper()} to the input")
+            for name in ("psnr", "ssim", "mse")
+        ),
+    ),
+    Protocol(
         name="pixels",
         note="No model: differences of pixels to the true picture, and to the input. A PSNR of equal pictures is infinite, so "
         "its median is given.",
