@@ -52,6 +52,22 @@ def mode_of(path: str | os.PathLike[str]) -> int:
         raise OutputError(f"{path!s:.200}: cannot be written ({error})") from error
 
 
+def make_folder(path: str | os.PathLike[str]) -> Path:
+    """The folder, made with those above it where it is not there. Raises ``OutputError`` if it is a file, or cannot be made."""
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise OutputError(f"{path}: is a file; name a folder") from error
+    except NotADirectoryError as error:
+        raise OutputError(f"{path}: lies below a file; name another folder") from error
+    except OSError as error:
+        raise output_error(path, error) from error
+    except ValueError as error:  # a null character
+        raise OutputError(f"{path!s:.200}: cannot be written ({error})") from error
+    return path
+
+
 def write_atomic(path: str | os.PathLike[str], data: bytes, *, force: bool = False) -> Path:
     """Write bytes so that the file is either whole or as it was before.
 

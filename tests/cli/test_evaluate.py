@@ -89,6 +89,16 @@ def test_options_are_those_of_dataset_check(cli, tmp_path):
     assert found["evaluation"]["dataset"]["fingerprint"] == checked["fingerprint"]
 
 
+@pytest.mark.parametrize(("below", "words"), [("", "is a file; name a folder"), ("out", "lies below a file")])
+def test_a_folder_that_cannot_be_is_said_in_one_line(cli, tmp_path, below, words):
+    (tmp_path / "file").write_text("mine")
+    found = cli(
+        "evaluate", "--limit", "1", "--methods", "input", "--protocol", "pixels", "--out", tmp_path / "file" / below
+    )
+    assert found.code == 2 and words in found.err and len(found.err.strip().splitlines()) == 1
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def test_another_protocol_is_refused(cli, tmp_path):
     told = ("evaluate", "--limit", "1", "--methods", "input", "--out", tmp_path)
     assert cli(*told, "--protocol", "pixels").code == 0

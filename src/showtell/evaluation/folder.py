@@ -169,7 +169,7 @@ def check(path: Path, evaluation: Mapping[str, Any]) -> None:
 
 def write(path: Path, value: Any) -> None:
     """JSON, whole or not at all; what is there is replaced."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    files.make_folder(path.parent)
     files.write_atomic(path, (json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n").encode(), force=True)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from .. import fitting, inverting, methods, models
+from .. import files, fitting, inverting, methods, models
 from ..errors import ImageError, ModelError, ShowtellError, ShowtellWarning, TextError
 from ..pairs import Pairs
 from .folder import Folder
@@ -226,7 +226,7 @@ def _visii(system: System, editors: Editors, rows: Sequence[Opened], folder: Fol
             if not path.exists():
                 options = {"record_noise": True, **told} if noise == "recorded" else told
                 look = editor.learn(shown, seed=seed_of(0, name), **options)
-                path.parent.mkdir(parents=True, exist_ok=True)
+                files.make_folder(path.parent)
                 look.save(path)
             found.append(editor.edit(one.before, LearnedInstruction.load(path), seed=one.seed, noise=noise, **own))
         except ShowtellError as error:

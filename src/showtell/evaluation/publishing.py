@@ -17,6 +17,6 @@ def publish(out: Path) -> list[Path]:
     scores = [one for own in found.scores.values() for one in own if one is not None]
     written = [files.write_atomic(out / REPORT, report.html(out).encode(), force=True)]
     for name, chart in report.plots({**found.summary, "evaluation": found.evaluation}, scores).items():
-        (out / "plots").mkdir(exist_ok=True)
+        files.make_folder(out / "plots")
         written.append(files.write_atomic(out / "plots" / name, png(chart), force=True))
     return written

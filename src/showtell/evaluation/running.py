@@ -56,7 +56,8 @@ def run(
     for several machines that share the folder; the summary is of whatever is there. A row whose picture does not open is
     counted as failed in every system, and the rest goes on.
 
-    Raises ``UsageError`` for a shard out of range, ``FileFormatError`` for a folder that holds other results, ``ModelError``.
+    Raises ``UsageError`` for a shard out of range, ``FileFormatError`` for a folder that holds other results, ``OutputError`` for
+    one that cannot be written, ``ModelError``.
     """
     chosen = distinct(systems)
     first, step = shard or (0, 1)
@@ -65,6 +66,7 @@ def run(
     place, editors = Folder(out), Editors({**MODELS, **(models or {})}, device=device, dtype=dtype)
     for system in chosen:
         system.check()
+    files.make_folder(out)  # before models are loaded
     told = {system.name: editors.described(system) for system in chosen}
     place.claim(dataset, chosen, told, meter.protocol, seed=seed)
     rows, done = dataset.rows[first::step], 0
@@ -162,7 +164,7 @@ def _make(
         if isinstance(made, ShowtellError):
             errors[one.row.id] = str(made)
         else:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            files.make_folder(path.parent)
             files.write_atomic(path, made.png() if hasattr(made, "png") else png(made), force=True)
     return errors, {one.row.id: round(each, 4) for one in due}
 
@@ -186,7 +188,7 @@ def _open(row: Row, place: Folder, *, seed: int) -> Opened | ShowtellError:
         after = None if row.after is None else row.after()
         for path, picture in ((place.input(row.id), before), (place.truth(row.id), after)):
             if picture is not None and not _kept(path, picture):
-                path.parent.mkdir(parents=True, exist_ok=True)
+                files.make_folder(path.parent)
                 files.write_atomic(path, png(picture), force=True)
     except ShowtellError as error:
         return error
