@@ -141,6 +141,9 @@ def test_counts_and_ranges_that_do_not_fit_are_said(clip, pictures):
         metrics.clip_directional(clip, pictures[:3], pictures, *TEXTS)
     with pytest.raises(UsageError, match="4 pictures and 2 texts"):
         metrics.clip_text(clip, pictures, TEXTS)
+    for bad in (None, [None] * 4, "half a \ud800"):
+        with pytest.raises(UsageError, match="give a string, or a list|is no text that can be read"):
+            metrics.clip_text(clip, pictures, bad)
     with pytest.raises(UsageError, match=r"add 1 and halve what is in \[-1, 1\]"):
         metrics.clip_image(clip, tensor(pictures) * 2 - 1, pictures)
 

@@ -6,7 +6,7 @@ image processor of their own see 8-bit pictures: a tensor is rounded to them fir
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
@@ -83,10 +83,15 @@ def same_count(**several: Sequence[Any]) -> int:
 
 
 def as_texts(texts: str | Sequence[str], count: int, what: str = "texts") -> list[str]:
-    """``count`` texts; a single string is the text of every picture. Raises ``UsageError`` for another number."""
+    """``count`` texts; a single string is the text of every picture. Raises ``UsageError`` for another number, or no text."""
+    if not isinstance(texts, Iterable):
+        raise UsageError(f"{what}: are {type(texts).__name__}: give a string, or a list of them")
     several = [texts] * count if isinstance(texts, str) else list(texts)
     if len(several) != count:
         raise UsageError(f"{count} pictures and {len(several)} {what}: give one for each, or a single string for all")
+    for text in several:
+        if not isinstance(text, str) or text != text.encode("utf-8", "replace").decode("utf-8"):
+            raise UsageError(f"{what}: {ascii(text):.80} is no text that can be read")
     return several
 
 
