@@ -7,7 +7,7 @@ import json
 import pytest
 from PIL import Image
 
-from tests.helpers import outsiders
+from tests.helpers import datasets, outsiders
 
 
 @pytest.fixture
@@ -97,6 +97,32 @@ def test_a_folder_that_cannot_be_is_said_in_one_line(cli, tmp_path, below, words
     )
     assert found.code == 2 and words in found.err and len(found.err.strip().splitlines()) == 1
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_real_pictures_of_a_class_that_do_not_open_are_told(cli, tmp_path):
+    path = datasets.imagenet(tmp_path / "imagenet")
+    names = [{"image": f.relative_to(path).as_posix(), "source": "tabby", "target": "Chihuahua"}
+             for f in sorted((path / "n02123045").iterdir())]  # fmt: skip
+    datasets.write(path / "pairs.json", names)
+    (path / "n02085620" / "broken.JPEG").write_bytes(b"no picture")
+    told = (
+        "--dataset",
+        "imagenet",
+        "--data",
+        path,
+        "--methods",
+        "input",
+        "--protocol",
+        "starter",
+        "--out",
+        tmp_path / "out",
+    )
+    found = cli("evaluate", *told)
+    assert (
+        found.code == 1 and "1 real pictures of the classes cannot be used" in found.err and "broken.JPEG" in found.err
+    )
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["rows"][0]["measures"]["class_frechet_distance"]["value"] > 0  # of those that do
 
 
 def test_another_protocol_is_refused(cli, tmp_path):

@@ -90,7 +90,7 @@ def evaluate(
             device=device, dtype=dtype, shard=part, tick=lambda done, total, what: tick(done, total, what),
         )  # fmt: skip
     publishing.publish(out)
-    notes = [*_problems(rows), *_failed(summary, out)]
+    notes = [*_problems(rows), *_failed(summary, out), *_reals(summary)]
     console.finish({"written": str(out), **summary}, f"{_table(summary)}\nwrote {out}", as_json=as_json, notes=notes)
     if notes:
         raise typer.Exit(1)
@@ -141,6 +141,14 @@ def _failed(summary: dict[str, Any], out: Path) -> list[str]:
     told = [f"{one['system']}, {one['id']}: {one['error']}" for one in broken[:_MOST_TOLD]]
     more = len(broken) - len(told)
     return [f"{len(broken)} pictures could not be made or measured", *told, *([f"and {more} more"] if more else [])]
+
+
+def _reals(summary: dict[str, Any]) -> list[str]:
+    """Real pictures of a class that did not open."""
+    problems = summary.get("reals", {}).get("problems", [])
+    told = [f"{len(problems)} real pictures of the classes cannot be used"] if problems else []
+    more = len(problems) - _MOST_TOLD
+    return [*told, *problems[:_MOST_TOLD], *([f"and {more} more"] if more > 0 else [])]
 
 
 def _shard(text: str | None) -> tuple[int, int] | None:
