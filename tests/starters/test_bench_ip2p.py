@@ -112,7 +112,8 @@ def test_table_one_has_every_row_and_says_what_needs_weights(starters, few, outs
     text = foi_text.markdown(
         {"table1": found, "table6": seconds, "machine": "m", "model": "starter", "dtype": "float32"}
     )
-    assert "needs its weights: --magicbrush (0.9178)" in text and "no weights given (0.9277)" in text
+    assert "| MagicBrush: needs its weights, --magicbrush | – (0.9178) |" in text and "DINO-I: no weights given" in text
+    assert "PickScore: no weights given" not in text
     assert "| negative |" in text and "(0.9402)" in text and "| 138.20 | 18.80 |" in text
 
 

@@ -101,6 +101,7 @@ _COMPARED = {
     "diffedit": "DiffEdit", "nti-p2p": "NTI + P2P", "ip2p": "IP2P", "magicbrush": "MagicBrush", "insdiff": "InsDiff",
     "foi": "FoI",
 }  # fmt: skip
+_COLUMNS = {"CLIP-I": "image", "DINO-I": "dino", "CLIP-D": "directional", "PickScore": "preference"}
 _WEIGHTS = {"magicbrush": "--magicbrush", "insdiff": "--insdiff"}
 
 
@@ -119,34 +120,38 @@ def _table_one(found: dict[str, Any]) -> list[str]:
         "settings of the models' cards; NTI + P2P on the first of these cases. DiffEdit and NTI + P2P are told the captions of "
         "both pictures. ± is one standard error; PickScore is the share among the rows.", "",
     ]  # fmt: skip
+    lacking = [
+        f"{column}: no weights given ({option})." for column, option in (("DINO-I", "--dino"), ("PickScore", "--pickscore"))
+        if all(f.get(_COLUMNS[column]) is None for f in found["single"].values())
+    ]  # fmt: skip
+    lines += [" ".join(lacking), ""] if lacking else []
     for part, heading, paper in (
         ("single", "single instruction", published.FOI_1_SINGLE), ("multi", "several instructions", published.FOI_1_MULTI),
     ):  # fmt: skip
         rows = [[heading, *head[1:]], ["---"] * len(head)]
         for name in (*_COMPARED, *(name for name in found[part] if name not in _COMPARED)):
-            rows.append([_COMPARED.get(name) or title(name), *_compared(name, found[part].get(name), paper)])
+            lacking = f": needs its weights, {_WEIGHTS[name]}" if name not in found[part] else ""
+            label = (_COMPARED.get(name) or title(name)) + lacking
+            rows.append([label, *_compared(name, found[part].get(name, {}), paper)])
         lines += [*map(_row, rows), ""]
     return lines
 
 
-def _compared(name: str, f: dict[str, Any] | None, paper: Table) -> list[str]:
-    def cell(column: str, key: str, lacking: str) -> str:
-        here = lacking
-        if f is None:
-            here = f"needs its weights: {_WEIGHTS[name]}"
-        elif f.get(key) is not None:
-            error = f.get(f"{key}_error")
-            here = f"{f[key]:.3f}" + (f" ± {error:.3f}" if error is not None else "")
+def _compared(name: str, f: dict[str, Any], paper: Table) -> list[str]:
+    def cell(column: str, key: str) -> str:
+        here = "–" if f.get(key) is None else f"{f[key]:.3f}"
+        if f.get(f"{key}_error") is not None:
+            here += f" ± {f[f'{key}_error']:.3f}"
         return here if name not in paper.rows else f"{here} ({paper.text(name, column)})"
 
-    cells = [
-        cell("CLIP-I", "image", "–"), cell("DINO-I", "dino", "no weights given"), cell("CLIP-D", "directional", "–"),
-        cell("PickScore", "preference", "no weights given"),
-    ]  # fmt: skip
-    if f is None:
+    cells = [cell(column, key) for column, key in _COLUMNS.items()]
+    if not f:
         return [*cells, "", "", "", "0"]
     psnr = "–" if f["psnr"] is None else f"{f['psnr']:.1f}"
     return [*cells, f"{f['success']:.0%} ± {f['standard_error']:.0%}", f"{f['each']:.0%}", psnr, str(f["count"])]
+
+
+_STEPS = "Every method runs 50 steps, FoI 80 % of them; Null-Text Inversion tunes up to 10 times a step."
 
 
 def _table_six(found: dict[str, Any]) -> list[str]:
@@ -155,23 +160,19 @@ def _table_six(found: dict[str, Any]) -> list[str]:
     rows = [["", "seconds here", "over IP2P", "the paper's seconds", "over IP2P", "pictures here"], ["---"] * 6]
     for name in (*_COMPARED, *(name for name in means if name not in _COMPARED)):
         told, own = paper.value(name, "seconds"), means.get(name)
+        lacking = f": needs its weights, {_WEIGHTS[name]}" if own is None else ""
         usual = paper.value("ip2p", "seconds") or 1.0
-        here = (
-            [f"needs its weights: {_WEIGHTS[name]}", ""]
-            if own is None
-            else [f"{own:.2f}", f"{own / means['ip2p']:.2f}"]
-        )
+        here = ["–", "–"] if own is None else [f"{own:.2f}", f"{own / means['ip2p']:.2f}"]
         theirs = ["–", "–"] if told is None else [f"{told:.2f}", f"{told / usual:.2f}"]
-        rows.append([_COMPARED.get(name) or title(name), *here, *theirs, str(len(found["seconds"].get(name, ())))])
-    clock = "seconds of the process, one thread and no GPU" if found["clock"] == "process" else "seconds that passed"
+        rows.append(
+            [(_COMPARED.get(name) or title(name)) + lacking, *here, *theirs, str(len(found["seconds"].get(name, ())))]
+        )
+    clock = "processor seconds of all threads, no GPU" if found["clock"] == "process" else "seconds that passed"
     told = (
-        f"Means over pictures, one at a time: {clock}. {STEPS_TOLD} The paper's: {paper.setting}. What the network costs beside "
+        f"Means over pictures, one at a time: {clock}. {_STEPS} The paper's: {paper.setting}. What the network costs beside "
         "everything else differs with its size, so compare the shares, and those with care."
     )
     return ["### Table 6's layout: what a picture costs", "", told, "", *map(_row, rows), ""]
-
-
-STEPS_TOLD = "Every method runs 50 steps, FoI 80 % of them; Null-Text Inversion tunes 10 times a step."
 
 
 def _row(cells: Sequence[str]) -> str:
