@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 from PIL import Image
@@ -97,6 +98,20 @@ def test_a_folder_that_cannot_be_is_said_in_one_line(cli, tmp_path, below, words
     )
     assert found.code == 2 and words in found.err and len(found.err.strip().splitlines()) == 1
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_broken_picture_whose_name_is_no_utf_8_fails_alone(cli, tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    Image.new("RGB", (24, 24), "red").save(folder / "a.png")
+    try:
+        (folder / os.fsdecode(b"b\xff.png")).write_bytes(b"no picture")
+    except OSError:
+        pytest.skip("this file system has no such names")
+    told = ("--data", folder, "--option", "instruction=x", "--methods", "input", "--protocol", "pixels")
+    found = cli("evaluate", "--dataset", "folder", *told, "--out", tmp_path / "out")
+    assert found.code == 1 and "1 pictures could not be made or measured" in found.err and "unexpected" not in found.err
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["rows"][0]["count"] == 1
 
 
 def test_real_pictures_of_a_class_that_do_not_open_are_told(cli, tmp_path):

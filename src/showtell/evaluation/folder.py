@@ -170,7 +170,8 @@ def check(path: Path, evaluation: Mapping[str, Any]) -> None:
 def write(path: Path, value: Any) -> None:
     """JSON, whole or not at all; what is there is replaced."""
     files.make_folder(path.parent)
-    files.write_atomic(path, (json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n").encode(), force=True)
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
+    files.write_atomic(path, text.encode("utf-8", "replace"), force=True)  # a file's name may be no UTF-8
 
 
 def read_json(path: Path) -> Any:
