@@ -73,7 +73,7 @@ def _table2(figures: dict[str, Any]) -> list[str]:
     )  # fmt: skip
     rows = [["", "PSNR here, dB", "the paper's (another model, COCO)", "pictures"]]
     rows += [[title, _psnr(table[name]), paper, str(table[name]["count"])] for name, title, paper in named]
-    told = f"The paper's: {PTI_2.setting}."
+    told = f"The paper's (another model and data): {PTI_2.setting}."
     return [f"### Table 2: reconstructions at ω = {OMEGAS[-1]:g}, N = {most}, β = 0.01", "", told, "", *_table(rows)]
 
 

@@ -42,7 +42,8 @@ def markdown(figures: dict[str, Any]) -> str:
             f"### Table 1's layout ({counts['table']} edits, {seeds})",
             "",
             captions,
-            f"In brackets the paper's: {published.VISII_1.setting}; its fixed noise is the recorded one.",
+            f"In brackets the paper's (another model, data and CLIP): {published.VISII_1.setting}; its fixed noise is the "
+            "recorded one.",
             "",
             *_table(figures["table"]),
             "",
