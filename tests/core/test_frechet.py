@@ -1,4 +1,4 @@
-"""The Fréchet distance of features: against what is known of Gaussians."""
+"""The Fréchet distance of features: against what is known of Gaussians, and torchmetrics."""
 
 from __future__ import annotations
 
@@ -34,6 +34,22 @@ def test_of_gaussians_that_do_not_it_is_what_the_square_root_of_the_product_give
     # Of a 2x2 matrix M the root has the trace sqrt(tr M + 2 sqrt(det M)); M = first second has tr 7, det 5 * 1.75.
     trace = math.sqrt(7 + 2 * math.sqrt(5 * 1.75))
     assert frechet.distance(a, b) == pytest.approx(5 + 3 - 2 * trace, rel=1e-9)
+
+
+def test_it_is_that_of_torchmetrics_over_the_same_features():
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
+    class Pixels(torch.nn.Module):
+        def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+            return pictures.flatten(1).double() / 255
+
+    make = torch.Generator().manual_seed(0)
+    a, b = (torch.randint(0, top, (60, 3, 2, 2), dtype=torch.uint8, generator=make) for top in (256, 200))
+    theirs = FrechetInceptionDistance(feature=Pixels(), input_img_size=(3, 2, 2)).set_dtype(torch.float64)
+    theirs.update(a, real=True)
+    theirs.update(b, real=False)
+    own = frechet.distance(Pixels()(a), Pixels()(b))
+    assert own == pytest.approx(float(theirs.compute()), abs=1e-5) and own > 0.1
 
 
 def test_equal_sets_are_at_zero_and_either_way_is_the_same():
