@@ -104,7 +104,8 @@ def checked(found: Any, path: Path) -> dict[str, Any]:
         raise FileFormatError(
             f"{path.name}: its protocol is not the one of its digest: it was changed by hand; add it again"
         )
-    if not kept["evaluation"]["dataset"].get("fingerprint") or not kept["rows"]:
+    listing = kept["evaluation"]["dataset"].get("fingerprint")
+    if not isinstance(listing, str) or not listing or not kept["rows"]:
         raise FileFormatError(f"{path.name}: says no data set or has no rows; add it again")
     _check_url(told.get("url", ""), path.name)
     return {**kept, "entry": {"name": path.stem, "by": "", "url": "", "command": "", **told}}

@@ -119,6 +119,7 @@ def test_the_digest_is_the_protocols_own(tool):
         (lambda e: e["evaluation"]["protocol"]["measures"][0].update(input="another"), "changed by hand"),
         (lambda e: e["rows"][0]["measures"].update(psnr={"value": "9"}), "no list of rows"),
         (lambda e: e["rows"].clear(), "no rows"),
+        (lambda e: e["evaluation"]["dataset"].update(fingerprint=["x"]), "says no data set"),
         (lambda e: e.pop("evaluation"), "not a summary"),
         (lambda e: e["evaluation"]["systems"].clear(), "does not say what the system"),
         (lambda e: e["entry"].update(url="javascript:alert(1)"), "not an address"),

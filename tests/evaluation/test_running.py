@@ -15,6 +15,7 @@ from showtell import evaluation
 from showtell.data import Problem, Row, dataset
 from showtell.errors import FileFormatError, ImageError, UsageError
 from showtell.evaluation import running, table
+from showtell.evaluation.summary import RESAMPLES, resampled
 from showtell.metrics import frechet, protocols
 from showtell.metrics.clip import Clip
 from tests.helpers import outsiders
@@ -247,6 +248,14 @@ def test_figures_are_means_with_bootstrap_intervals_and_counts(tmp_path, meter, 
     assert l1["value"] == pytest.approx(np.mean(values), abs=1e-5)
     assert min(values) <= l1["low"] < l1["value"] < l1["high"] <= max(values)
     assert found["groups"]["odd"]["input"]["l1_truth"]["count"] == 2
+
+
+def test_resampled_figures_are_the_bootstraps_however_many_are_drawn_at_once():
+    known = np.random.default_rng(1).normal(size=300)
+    drawn = known[np.random.default_rng(2).integers(0, 300, size=(RESAMPLES, 300))]
+    for reduce, most in ((np.mean, 2**20), (np.median, 1000), (np.mean, 7)):
+        found = resampled(known, reduce, np.random.default_rng(2), most=most)
+        assert np.allclose(found, reduce(drawn, axis=1), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -78,9 +78,19 @@ def figure(values: Sequence[float | None], measure: Measure, *, intervals: bool 
         told["value"] = round(float(reduce(known)), 6)
     if intervals and len(known) > 1:
         rng = np.random.default_rng(_seed(measure.name))
-        drawn = known[rng.integers(0, len(known), size=(RESAMPLES, len(known)))]
-        told["low"], told["high"] = interval(reduce(drawn, axis=1))
+        told["low"], told["high"] = interval(resampled(known, reduce, rng))
     return told
+
+
+def resampled(
+    known: np.ndarray, reduce: Callable[..., np.ndarray], rng: np.random.Generator, *, most: int = 2**20
+) -> np.ndarray:
+    """``RESAMPLES`` figures of as many pictures as there are, drawn again with replacement; ``most`` at a time, so that
+    memory stays flat.
+    """
+    count, many = len(known), max(1, most // len(known))
+    sizes = [min(many, RESAMPLES - done) for done in range(0, RESAMPLES, many)]
+    return np.concatenate([reduce(known[rng.integers(0, count, size=(size, count))], axis=1) for size in sizes])
 
 
 def interval(resampled: np.ndarray) -> tuple[float, float]:
