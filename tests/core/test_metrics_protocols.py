@@ -106,6 +106,19 @@ def test_a_batch_is_its_examples_one_by_one_and_sizes_may_differ(starter, exampl
     assert starter.measure([]) == [] and starter.features([]) == []
 
 
+def test_large_pictures_go_through_a_network_one_by_one(starter, examples, monkeypatch):
+    from showtell.metrics import measuring
+
+    large = [replace(e, truth=None) for e in examples]
+    together = [row["perceptual_distance"] for row in starter.measure(large)]
+    width, height = examples[0].before.size
+    monkeypatch.setattr(measuring, "_PIXELS", width * height)
+    assert [len(part) for part in measuring._parts(list(range(3)), (width, height))] == [1, 1, 1]
+    assert [len(part) for part in measuring._parts(list(range(3)), (width, 2 * height))] == [1, 1, 1]
+    alone = [row["perceptual_distance"] for row in starter.measure([replace(e) for e in large])]
+    assert alone == pytest.approx(together, abs=1e-5)
+
+
 def test_what_an_example_lacks_has_no_value(starter, examples):
     bare = Example(before=examples[2].before, result=examples[2].result)
     (row,) = starter.measure([bare])

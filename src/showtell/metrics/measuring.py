@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 Values = list["float | None"]
 _CHUNK = 16
+# Pictures that go through a network together have at most so many pixels, or are one: activations are many times as large.
+_PIXELS = _CHUNK * 512 * 512
 
 _PICTURES: dict[str, Callable[[Example], Any]] = {
     "before": lambda e: e.before,
@@ -146,7 +148,7 @@ def _by_size(run_one: Callable[..., torch.Tensor], *, masks: bool = False) -> Ca
             if other is not None and (what.where == "everywhere" or counted(example, what) is not None):
                 sizes.setdefault(example.result.size, []).append(i)
         values: Values = [None] * len(others)
-        for part in [places[i : i + _CHUNK] for places in sizes.values() for i in range(0, len(places), _CHUNK)]:
+        for part in (part for size, places in sizes.items() for part in _parts(places, size)):
             two = [[others[i] for i in part], [batch.examples[i].result for i in part]]
             more = {}
             if masks and what.where != "everywhere":
@@ -157,6 +159,12 @@ def _by_size(run_one: Callable[..., torch.Tensor], *, masks: bool = False) -> Ca
         return values
 
     return run
+
+
+def _parts(places: list[int], size: tuple[int, int]) -> list[list[int]]:
+    """Examples of one size, a few at a time."""
+    count = max(1, min(_CHUNK, _PIXELS // (size[0] * size[1])))
+    return [places[i : i + count] for i in range(0, len(places), count)]
 
 
 def _on_truth(function: Callable[..., torch.Tensor]) -> Callable[[Batch, Measure, Any], Values]:
