@@ -144,6 +144,7 @@ def test_a_corrupt_picture_is_counted_and_the_rest_goes_on(tmp_path, meter, mode
     assert [(row["count"], row["failed"]) for row in found["rows"]] == [(COUNT - 1, 1)] * 3
     broken = [one for one in evaluation.scores(tmp_path) if one["error"]]
     assert {one["id"] for one in broken} == {"row-2"} and "not a picture" in broken[0]["error"]
+    assert [one["size"] for one in evaluation.rows(tmp_path)] == [None if i == 2 else [32, 24] for i in range(COUNT)]
     assert found["evaluation"]["dataset"]["problems"] == [{"id": "row-9", "what": "is missing", "kind": "damaged"}]
     mended = replace(data, rows=tuple(rows()))
     again = evaluation.run(mended, FAST, meter, tmp_path, models=models)
@@ -313,6 +314,23 @@ def test_a_folder_that_does_not_say_what_it_holds_is_left_alone(tmp_path, meter,
     with pytest.raises(FileFormatError, match=words):
         evaluation.run(dataset("mine", rows()), FAST[2:], meter, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_what_was_damaged_is_made_again_and_nothing_else(tmp_path, meter):
+    data, systems = dataset("mine", rows()), [evaluation.System(name="input"), evaluation.System(name="truth")]
+    whole = evaluation.run(data, systems, meter, tmp_path)
+    before = stamps(tmp_path)
+    (tmp_path / "scores" / "input" / "row-0.json").write_text("[]")
+    (tmp_path / "scores" / "input" / "row-1.json").write_text('{"half')
+    (tmp_path / "scores" / "truth" / "row-2.json").unlink()
+    (tmp_path / "edits" / "truth" / "row-2.png").write_bytes(b"half")
+    again = evaluation.run(data, systems, meter, tmp_path)
+    for one in (whole, again):
+        for row in one["rows"]:
+            row.pop("seconds")
+    assert again == whole
+    after = stamps(tmp_path)
+    assert {name for name in after if after[name] != before[name]} == {"edits/truth/row-2.png"}
 
 
 def test_a_picture_that_is_another_now_is_refused_not_mixed(tmp_path, meter):

@@ -106,7 +106,18 @@ def finish(place: Folder, dataset: Dataset, meter: Meter, head: dict[str, Any]) 
 
 def _described(row: Row, place: Folder) -> dict[str, Any]:
     path = place.input(row.id)
-    return {**row.described(), "size": list(images.open_picture(path).size) if path.exists() else None}
+    return {**row.described(), "size": _size(path) if path.exists() else None}
+
+
+def _size(path: Path) -> list[int]:
+    """Width and height, of the header alone: it is asked of every picture whenever a summary is made."""
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=["PNG"]) as opened:
+            return list(opened.size)
+    except (OSError, SyntaxError, ValueError):
+        return list(images.open_picture(path).size)  # or what is wrong with it
 
 
 def _block(
@@ -125,7 +136,7 @@ def _block(
         if row.id not in opened:
             opened[row.id] = _open(row, place, seed=seed)
     ready = [one for row in due if isinstance(one := opened[row.id], Opened)]
-    unmade = [one for one in ready if not place.edit(system.name, one.row.id).exists()]
+    unmade = [one for one in ready if not _opens(place.edit(system.name, one.row.id))]
     errors, seconds = _make(system, unmade, place, editors)
     for row in due:
         if isinstance(broken := opened[row.id], ShowtellError):
@@ -179,6 +190,14 @@ def _measured(place: Folder, system: System, row: Row, meter: Meter) -> bool:
     except ValueError:
         return False
     return isinstance(found, dict) and found.get("error") is None and found.get("protocol") == meter.protocol.digest
+
+
+def _opens(path: Path) -> bool:
+    """Whether there is a picture, and it is whole."""
+    try:
+        return path.exists() and bool(images.open_picture(path))
+    except ImageError:
+        return False
 
 
 def _open(row: Row, place: Folder, *, seed: int) -> Opened | ShowtellError:
