@@ -48,9 +48,22 @@ def test_the_sweep_on_a_data_set(starters, tmp_path, capfd, monkeypatch):
     made = {path: path.stat().st_mtime_ns for path in (out / "sweep" / "edits").rglob("*.png")}
     assert run("ip2p", *told, *clip, "--also", "foi", "--force") == 0
     assert all(path.stat().st_mtime_ns == at for path, at in made.items())
-    capfd.readouterr()
-    assert run("ip2p", "--limit", 3, "--out", tmp_path / "other") == 2
-    assert "--limit is for a data set" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("args", "culprit"),
+    [
+        (("ip2p", "--limit", 3), "--limit is for a data set"),
+        (("foi", "--weights", "clip=x"), "--weights is for a data set"),
+        (("visii", "--dataset", "ip2p", "--study", "noise"), "--study is about scenes"),
+        (("inversion", "--dataset", "coco", "--starts", 2), "--starts is about scenes"),
+        (("foi", "--dataset", "foi", "--data", "."), "foi.json"),
+    ],
+)
+def test_an_option_that_would_mean_nothing_is_refused(args, culprit, starters, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    assert run(*args, "--out", "out") == 2
+    assert culprit in capfd.readouterr().err and not (tmp_path / "out").exists()
 
 
 def parts_of(parts: list[real.Part]) -> dict[str, real.Part]:

@@ -22,6 +22,7 @@ NAMES = [
 
 
 def foi(
+    context: typer.Context,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the figures, tables and plots.")] = Path("foi"),
     model: options.Model = "starter",
     single: Annotated[int, typer.Option("--single", min=0, help="Cases of one instruction; 0 leaves them out.")] = 500,
@@ -75,16 +76,23 @@ def foi(
     --protocol and nothing that only scenes know.
     """
     names = shared.checked(also)
-    real.check(dataset, {"--data": data, "--option": option, "--limit": limit, "--weights": weights})
+    real.check(context, takes={"base_model", "magicbrush", "insdiff", "dino", "pickscore", "ablations", "table6"})
     if dataset:
+        limit = real.rows(limit, quick)
         from showtell.bench import real_tables
         from showtell.bench.foi_compared import Extras
 
         extras = Extras(magicbrush=magicbrush, insdiff=insdiff, also=tuple(names))
-        parts = real_tables.foi(extras, limit=limit, ablations=ablations, costs=table6)
+        told = [*(weights or []), *(f"{kind}={path}" for kind, path in (("dino", dino), ("pick", pickscore)) if path)]
+        parts = real_tables.foi(
+            extras,
+            limit=limit,
+            ablations=min(ablations, 1) if quick else ablations,
+            costs=min(table6, 1) if quick else table6,
+        )
         real.run(
             parts, out, bench="foi", dataset=dataset, data=data, option=option, limit=limit, protocol=protocol,
-            weights=weights, models={"instruct": model, "base": base_model}, batch_size=batch_size, device=device,
+            weights=told, models={"instruct": model, "base": base_model}, batch_size=batch_size, device=device,
             dtype=dtype, force=force, as_json=as_json,
         )  # fmt: skip
         return

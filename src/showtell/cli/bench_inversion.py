@@ -23,6 +23,7 @@ NAMES = [
 
 
 def inversion(
+    context: typer.Context,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the figures, tables and plots.")] = Path(
         "inversion"
     ),
@@ -72,8 +73,9 @@ def inversion(
     --protocol and nothing that only scenes know.
     """
     names = shared.checked(also)
-    real.check(dataset, {"--data": data, "--option": option, "--limit": limit, "--weights": weights})
+    real.check(context, takes={"instruct_model", "table1", "table2", "table3", "figure4", "figure6"})
     if dataset:
+        limit = real.rows(limit, quick)
         from showtell.bench import inversion_report, real_tables
 
         asked = inversion_report.Counts(table1=table1, table2=table2, table3=table3, figure4=figure4, figure6=figure6)

@@ -16,6 +16,7 @@ NAMES = ["figures.json", "tables.md", "ip2p-tradeoff.png", "ip2p-truth.png"]
 
 
 def ip2p(
+    context: typer.Context,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the figures, the table and plots.")] = Path(
         "ip2p"
     ),
@@ -46,8 +47,9 @@ def ip2p(
     --protocol and nothing that only scenes know.
     """
     names = shared.checked(also)
-    real.check(dataset, {"--data": data, "--option": option, "--limit": limit, "--weights": weights})
+    real.check(context, takes={"base_model"})
     if dataset:
+        limit = real.rows(limit, quick)
         from showtell.bench import ip2p as points
         from showtell.bench import real_tables
 

@@ -34,11 +34,30 @@ Weights = Annotated[
 BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Pictures of a data set edited together.")]
 
 
-def check(dataset: str, given: dict[str, Any]) -> None:
-    """Raise ``UsageError`` where an option is given that only a data set has a use for."""
-    names = [name for name, value in given.items() if value]
-    if not dataset and names:
-        raise UsageError(f"{names[0]} is for a data set: name it with --dataset, or leave {names[0]} out")
+QUICK_ROWS = 4
+_COMMON = {"out", "model", "also", "quick", "device", "dtype", "as_json", "force"}
+_OWN = {"dataset", "data", "option", "limit", "protocol", "weights", "batch_size"}
+
+
+def check(context: typer.Context, *, takes: set[str]) -> None:
+    """Raise ``UsageError`` for an option that was given and would mean nothing: one of data sets without ``--dataset``, or with
+    it one that is about scenes alone. ``takes`` are the bench's options that data sets have a use for, beside those of all.
+    """
+    given = [
+        name for name in context.params if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
+    ]
+    on_data = bool(context.params["dataset"])
+    for name in given:
+        option = f"--{name.replace('_', '-')}"
+        if on_data and name not in _COMMON | _OWN | takes:
+            raise UsageError(f"{option} is about scenes: leave it out with --dataset")
+        if not on_data and name in _OWN:
+            raise UsageError(f"{option} is for a data set: name it with --dataset, or leave {option} out")
+
+
+def rows(limit: int | None, quick: bool) -> int | None:
+    """How many rows: under ``--quick`` a few."""
+    return min(limit or QUICK_ROWS, QUICK_ROWS) if quick else limit
 
 
 def defaults(model: str, method: str) -> dict[str, Any]:

@@ -24,6 +24,7 @@ NAMES = [
 
 
 def visii(
+    context: typer.Context,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the figures, tables and plots.")] = Path("visii"),
     edits: Annotated[
         int, typer.Option("--edits", min=0, help="Edits that are learned and told; 0 leaves this out.")
@@ -72,8 +73,9 @@ def visii(
     --protocol and nothing that only scenes know.
     """
     names = shared.checked(also)
-    real.check(dataset, {"--data": data, "--option": option, "--limit": limit, "--weights": weights})
+    real.check(context, takes={"base_model"})
     if dataset:
+        limit = real.rows(limit, quick)
         from showtell.bench import real_tables
 
         parts = real_tables.visii(limit=limit, names=names)
