@@ -95,8 +95,7 @@ def finish(place: Folder, dataset: Dataset, meter: Meter, head: dict[str, Any]) 
     layout.write(place.path / layout.ROWS, [_described(row, place) for row in dataset.rows])
     groups = {row.id: row.group for row in dataset.rows}
     table.write(place.path / layout.TABLE, scores, groups, meter.protocol)
-    if dataset.reals:
-        meter.use_reals(dataset.reals)
+    meter.use_reals(dataset.reals)
     summary = summarise(head, scores, groups, meter)
     if dataset.reals:
         summary["reals"] = {"groups": len(dataset.reals), "problems": list(meter.problems)}

@@ -107,7 +107,7 @@ def _overall(
     """
     features, names = [one["features"] for one in scores], [groups[one["id"]] for one in scores]
     values = meter.overall(features, names)
-    known = sum(bool(told) for told in features)
+    known = meter.entering(features)
     found = {
         m.name: {"value": values.get(m.name), "low": None, "high": None, "count": known, "invalid": len(scores) - known}
         for m in meter.protocol.measures
