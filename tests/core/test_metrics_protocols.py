@@ -146,6 +146,9 @@ def test_figures_of_a_set_are_class_by_class(starter, examples):
     assert few["class_frechet_distance"] is None and few["frechet_distance"] == overall["frechet_distance"]
     assert set(starter.overall(found[:1], ["a"]).values()) == {None} == set(starter.overall([{}], ["a"]).values())
     assert set(starter.overall([], []).values()) == {None}
+    # Results without a true picture are compared with nothing, and so with no others' either.
+    more = starter.features([*examples, *(replace(e, after=None) for e in examples[:2])])
+    assert starter.overall(more, [*groups, "a", "c"]) == overall and starter.entering(more) == len(examples)
 
 
 def test_a_class_can_be_compared_with_real_pictures_of_it(starter, examples):
@@ -175,7 +178,9 @@ def test_a_class_can_be_compared_with_real_pictures_of_it(starter, examples):
     assert found_of_set["class_frechet_distance"] is None
     assert found_of_set["frechet_distance"] == pytest.approx(frechet.distance(results, befores), abs=1e-5)
     starter.use_reals({"a": reals["a"]})
-    assert starter.overall(found, groups)["class_frechet_distance"] is None
+    assert starter.overall(found, groups)["class_frechet_distance"] is None and starter.entering(found) == len(bare)
+    starter.use_reals({})
+    assert set(starter.overall(found, groups).values()) == {None} and starter.entering(found) == 0
 
 
 def test_each_picture_goes_through_a_model_once(starter, examples, monkeypatch):

@@ -58,7 +58,20 @@ class ProtocolMeter:
         """Compare with real pictures of each group, from now on, instead of with the true picture of each row. ``reals`` opens
         them, group by group; that is done when a figure of the set is first asked for. What does not open is in ``problems``.
         """
-        self._reals, self._of_reals, self.problems = reals, {}, []
+        if reals is not self._reals:
+            self._reals, self._of_reals, self.problems = reals, {}, []
+
+    def entering(self, features: Sequence[Mapping[str, Sequence[float]]]) -> int:
+        """How many of these pictures enter the figures of a set: all that were measured, or, where each is compared with its own
+        true picture, those that have one.
+        """
+        return sum(any(self._enters(column, values) for column, values in told.items()) for told in features)
+
+    def _enters(self, column: str, values: Sequence[float]) -> bool:
+        return bool(self._reals) or len(values) > self._width(column)
+
+    def _width(self, column: str) -> int:
+        return int(self._models[column].model.config.projection_dim)
 
     def overall(
         self, features: Sequence[Mapping[str, Sequence[float]]], groups: Sequence[str]
@@ -73,16 +86,18 @@ class ProtocolMeter:
     ) -> float | None:
         import torch
 
-        model = self._models[column]
-        width = int(model.model.config.projection_dim)
-        known = [(told[column], group) for told, group in zip(features, groups, strict=True) if column in told]
+        model, width = self._models[column], self._width(column)
+        known = [
+            (told[column], group)
+            for told, group in zip(features, groups, strict=True)
+            if column in told and self._enters(column, told[column])
+        ]
         result = torch.tensor([row[:width] for row, _ in known], dtype=torch.float64)
         classes = [group for _, group in known]
         if self._reals:
             parts = [(self._real(model, name), name) for name in dict.fromkeys(classes) if name in self._reals]
         else:
-            rows = [(row[width:], name) for row, name in known if len(row) > width]
-            parts = [(torch.tensor([row], dtype=torch.float64), name) for row, name in rows]
+            parts = [(torch.tensor([row[width:]], dtype=torch.float64), name) for row, name in known]
         truths = [name for rows, name in parts for _ in range(len(rows))]
         if function == "frechet_distance":
             classes, truths = [""] * len(classes), [""] * len(truths)

@@ -101,6 +101,10 @@ class Meter(Shape):
         """Compare sets with real pictures of each group, where a data set has them, and not with each row's true picture."""
         ...
 
+    def entering(self, features: Sequence[Mapping[str, Sequence[float]]]) -> int:
+        """How many of these pictures enter the figures of the set."""
+        ...
+
     def overall(
         self, features: Sequence[Mapping[str, Sequence[float]]], groups: Sequence[str]
     ) -> dict[str, float | None]:
