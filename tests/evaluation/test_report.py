@@ -159,6 +159,18 @@ def test_charts_leave_out_what_nothing_has_a_value_of(own):
     assert set(found) == {"intervals-l1.png", "histogram-l1.png"}
 
 
+def test_a_bound_that_is_far_from_all_systems_is_off_the_trade_off(tmp_path):
+    own = results.build(tmp_path / "out", rows=3, systems=("foi", "pti", "truth"), parquet=False)
+    summary, scores = evaluation.summary(own), evaluation.scores(own)
+    truth = next(line for line in summary["rows"] if line["system"] == "truth")
+
+    def chart(psnr: float):
+        truth["measures"]["psnr"] = {"value": psnr, "low": psnr, "high": psnr}
+        return report.plots(summary, scores)["tradeoff.png"].tobytes()
+
+    assert chart(100.0) == chart(1000.0) != chart(22.0)  # where it would be then changes nothing
+
+
 def test_the_first_axes_are_what_was_kept_and_how_far_it_went():
     measures = [{"name": n, "function": n} for n in ("edit_success", "clip_text", "clip_image", "psnr")]
     assert embedded.axes(measures) == ("clip_image", "clip_text")

@@ -172,3 +172,15 @@ def test_bounds_stand_below_their_pictures_and_are_never_the_best(browser, tmp_p
         tab.select_option("#histogram-measure", "psnr")
         assert tab.locator("#histogram-note").inner_text() == "truth is 100 for every picture."
         assert tab.locator("#histograms g").count() == 2
+
+
+def test_a_bound_that_is_far_from_all_systems_is_told_below_the_trade_off(browser, tmp_path):
+    folder = results.build(tmp_path / "out", rows=3, systems=("foi", "pti", "truth"), parquet=False)
+    told = json.loads((folder / "summary.json").read_text())
+    told["rows"][2]["measures"]["psnr"] = {"value": 100.0, "low": 100.0, "high": 100.0, "count": 3, "invalid": 0}
+    (folder / "summary.json").write_text(json.dumps(told))
+    (folder / "report.html").write_text(report.html(folder), encoding="utf-8")
+    with page(browser, folder / "report.html") as tab:
+        shown = tab.locator("#curves circle").evaluate_all("all => all.map(one => one.dataset.system)")
+        assert shown == ["foi", "pti"] and tab.locator("#curves .key li").all_inner_texts() == shown
+        assert tab.locator("#curves p").inner_text().startswith("Off the chart: truth (100.0, ")

@@ -118,14 +118,30 @@ def _tradeoff(summary: Mapping[str, Any], labels: Mapping[str, str]) -> Image.Im
     across, up = embedded.axes(evaluation["protocol"]["measures"])
     figures = {row["system"]: row["measures"] for row in summary["rows"]}
     curves: dict[str, list[tuple[str, Figure, Figure]]] = {}
+    both = {
+        s["name"]: [figures.get(s["name"], {}).get(column) or {} for column in (across, up)]
+        for s in evaluation["systems"]
+    }
+    known = {name: told for name, told in both.items() if all(figure.get("value") is not None for figure in told)}
+    bounds = {system["name"] for system in evaluation["systems"] if reading.bound(system)}
+    rest = [told for name, told in known.items() if name not in bounds]
+    off = [name for name in known if name in bounds and any(map(_far, known[name], zip(*rest, strict=True)))]
     for system in sorted(evaluation["systems"], key=_place):
-        own = figures.get(system["name"], {})
-        x, y, at = own.get(across) or {}, own.get(up) or {}, system.get("at")
-        if x.get("value") is not None and y.get("value") is not None:
-            told = f"{at['value']}" if at else labels[system["name"]]
-            curves.setdefault(str(system.get("curve") or system["name"]), []).append((told, x, y))
+        name, at = system["name"], system.get("at")
+        if name in known and name not in off:
+            x, y = known[name]
+            told = f"{at.get('value')}" if at else labels[name]
+            curves.setdefault(str(system.get("curve") or name), []).append((told, x, y))
     titles = {m["name"]: _title(m) for m in evaluation["protocol"]["measures"]}
-    return tradeoff(curves, x_label=titles[across], y_label=titles[up]) if curves else None
+    note = f"off the chart: {', '.join(labels[name] for name in off)}" if off else ""
+    return tradeoff(curves, x_label=titles[across], y_label=titles[up], note=note) if curves else None
+
+
+def _far(bound: Figure, rest: Sequence[Figure]) -> bool:
+    """Whether a bound (100 dB) lies so far from all systems that it would only press them together."""
+    ends = [v for figure in rest for v in (figure.get("value"), figure.get("low"), figure.get("high")) if v is not None]
+    low, high, value = min(ends), max(ends), bound.get("value") or 0.0
+    return high > low and max(low - value, value - high) > 2 * (high - low)
 
 
 def _place(system: Mapping[str, Any]) -> float:
@@ -134,13 +150,16 @@ def _place(system: Mapping[str, Any]) -> float:
     return float(value) if isinstance(value, (int, float)) else 0.0
 
 
-def tradeoff(curves: Mapping[str, Sequence[tuple[str, Figure, Figure]]], *, x_label: str, y_label: str) -> Image.Image:
-    """Points (label, x, y) with the intervals of both; those of one curve are joined in the order given."""
+def tradeoff(
+    curves: Mapping[str, Sequence[tuple[str, Figure, Figure]]], *, x_label: str, y_label: str, note: str = ""
+) -> Image.Image:
+    """Points (label, x, y) with the intervals of both; those of one curve are joined in order. ``note`` stands above."""
     points = [point for own in curves.values() for point in own]
     span = [[f.get(k) for f in (p[axis] for p in points) for k in ("value", "low", "high")] for axis in (1, 2)]
     xs, ys = ([v for v in values if v is not None] for values in span)
     page, pen, across = _page(y_label, 460, xs, left=70)
     _text(pen, ((70 + _WIDE - _RIGHT) / 2, 460 - 26), x_label, align="centre")
+    _text(pen, (_WIDE - _RIGHT, 12), note, align="right", fill=_GREY, size=11)
     low, high, marks = ticks(ys)
 
     def up(y: float) -> float:

@@ -112,8 +112,15 @@
 
   function drawCurves() {
     const host = $("curves"), cx = $("curve-x").value, cy = $("curve-y").value;
-    const points = data.systems.map((one) => ({ ...one, x: data.summary[one.name]?.[cx], y: data.summary[one.name]?.[cy] }))
+    const every = data.systems.map((one) => ({ ...one, x: data.summary[one.name]?.[cx], y: data.summary[one.name]?.[cy] }))
       .filter((p) => isNumber(p.x?.value) && isNumber(p.y?.value));
+    // A bound that lies far from all systems (100 dB) would only press them together.
+    const far = every.filter((p) => p.bound && ["x", "y"].some((k) => {
+      const rest = every.filter((q) => !q.bound).flatMap((q) => [q[k].value, q[k].low, q[k].high]).filter(isNumber);
+      const low = Math.min(...rest), high = Math.max(...rest);
+      return high > low && Math.max(low - p[k].value, p[k].value - high) > 2 * (high - low);
+    }));
+    const points = every.filter((p) => !far.includes(p));
     if (!points.length) return host.replaceChildren(h("p", {}, "No system has a value of both measures."));
     const span = (key) => points.flatMap((p) => [p[key].value, p[key].low, p[key].high]).filter(isNumber);
     const x = axis(span("x")), y = axis(span("y"));
@@ -140,8 +147,9 @@
       svg.append(group);
     });
     const swept = (curve) => [...new Set(points.filter((p) => p.curve === curve && p.at).map((p) => p.at.name))].join(", ");
-    const key = curves.map((curve, i) => h("li", { class: colour(i) }, h("i"), curve, swept(curve) ? h("small", {}, ` over ${swept(curve)}`) : null));
-    host.replaceChildren(svg, h("ul", { class: "key" }, key));
+    const key = curves.filter((curve) => !far.some((p) => p.curve === curve)).map((curve) => [curve, curves.indexOf(curve)]).map(([curve, i]) => h("li", { class: colour(i) }, h("i"), curve, swept(curve) ? h("small", {}, ` over ${swept(curve)}`) : null));
+    const off = far.map((p) => `${p.label} (${text(p.x.value, decimals([p.x.value]))}, ${text(p.y.value, decimals([p.y.value]))})`);
+    host.replaceChildren(svg, h("ul", { class: "key" }, key), off.length ? h("p", { class: "quiet" }, `Off the chart: ${off.join(", ")}.`) : "");
   }
 
   // A point's label where it covers no other: right, left, above or below it.
