@@ -98,6 +98,14 @@ def test_steps_and_costs_are_parts_of_their_own():
     costs = {system.name: system.settings for system in parts["table6"].systems}
     assert list(costs) == ["diffedit", "nti-p2p", "ip2p", "magicbrush", "insdiff", "foi"]
     assert costs["foi"] == {"num_inference_steps": 50, "strength": 0.8}
+    summary = {
+        "evaluation": {
+            "systems": [],
+            "dataset": {"count": 2, "name": "foi"},
+            "protocol": {"name": "foi", "digest": "0"},
+        }
+    }
+    assert "not in our source" not in real._told(parts["mask-step"], summary)
     for part in parts.values():
         for system in part.systems:
             system.check()

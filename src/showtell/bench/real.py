@@ -106,9 +106,9 @@ def _told(part: Part, summary: dict[str, Any]) -> str:
         f"{rows} row{'s' if rows != 1 else ''} of {about['dataset']['name']}, {', '.join(models) or 'no model'}, protocol "
         f"{about['protocol']['name']} ({about['protocol']['digest']}); 95 % bootstrap intervals."
     )
-    if part.paper is not None:
+    if part.paper is not None and part.paper_rows:
         text += f" In brackets the paper's: {part.paper.setting}."
-    else:
+    elif part.paper is None:
         text += f" The paper's values: {published.NONE}."
     return f"{text} {part.note}".strip()
 

@@ -86,7 +86,7 @@ def foi(extras: Extras, *, limit: int | None, ablations: int, costs: int) -> lis
         theirs = "; ".join(f"{name} {', '.join(paper.text(name, c) for c in paper.columns)}" for name in paper.rows)
         note = f"The paper's, {paper.setting}, steps {', '.join(paper.columns)}: {theirs}."
         parts.append(
-            Part(name=setting.replace("_", "-"), title=title, systems=own, note=note, limit=ablations, paper=None,
+            Part(name=setting.replace("_", "-"), title=title, systems=own, note=note, limit=ablations, paper=paper,
                  labels={system.name: f"{value:g}" for system, value in zip(own, values, strict=True)})
         )  # fmt: skip
     if costs:
