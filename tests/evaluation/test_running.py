@@ -86,7 +86,8 @@ def test_a_class_is_compared_with_its_own_pictures(tmp_path, starters):
     listed = [replace(row, id=f"{row.id}-{i}", after=None) for i in range(2) for row in rows()]
     reals = {"even": (real(200), real(201), corrupt, real(202)), "odd": (real(203), real(204)), "other": ()}
     data = replace(dataset("mine", listed), reals=reals)
-    summary = evaluation.run(data, [evaluation.System(name="input")], protocols.load("starter"), tmp_path / "out")
+    starter = protocols.load("starter")
+    summary = evaluation.run(data, [evaluation.System(name="input")], starter, tmp_path / "out")
     clip = Clip.load()
     befores = clip.image_features([row.before() for row in listed])
     own = clip.image_features([drawn(number) for number in (200, 201, 202, 203, 204)])
@@ -94,6 +95,8 @@ def test_a_class_is_compared_with_its_own_pictures(tmp_path, starters):
     found = summary["rows"][0]["measures"]["class_frechet_distance"]
     assert found["value"] == pytest.approx(wanted, abs=1e-4) and found["low"] < found["value"] < found["high"]
     assert summary["reals"] == {"groups": 3, "problems": ["row-2.png: is not a picture that opens"]}
+    bare = evaluation.run(replace(data, reals={}), [evaluation.System(name="input")], starter, tmp_path / "out")
+    assert bare["rows"][0]["measures"]["class_frechet_distance"]["value"] is None and "reals" not in bare
 
 
 def test_a_run_goes_on_where_it_stopped(tmp_path, meter, models):
