@@ -327,13 +327,15 @@ def test_what_was_damaged_is_made_again_and_nothing_else(tmp_path, meter):
     (tmp_path / "scores" / "input" / "row-1.json").write_text('{"half')
     (tmp_path / "scores" / "truth" / "row-2.json").unlink()
     (tmp_path / "edits" / "truth" / "row-2.png").write_bytes(b"half")
+    (tmp_path / "inputs" / "row-4.png").write_bytes(b"half")  # everything of this row is done
     again = evaluation.run(data, systems, meter, tmp_path)
     for one in (whole, again):
         for row in one["rows"]:
             row.pop("seconds")
     assert again == whole
     after = stamps(tmp_path)
-    assert {name for name in after if after[name] != before[name]} == {"edits/truth/row-2.png"}
+    assert {name for name in after if after[name] != before[name]} == {"edits/truth/row-2.png", "inputs/row-4.png"}
+    assert [row["size"] for row in evaluation.rows(tmp_path)] == [[32, 24]] * 4 + [None]
 
 
 def test_a_picture_that_is_another_now_is_refused_not_mixed(tmp_path, meter):

@@ -108,15 +108,17 @@ def _described(row: Row, place: Folder) -> dict[str, Any]:
     return {**row.described(), "size": _size(path) if path.exists() else None}
 
 
-def _size(path: Path) -> list[int]:
-    """Width and height, of the header alone: it is asked of every picture whenever a summary is made."""
+def _size(path: Path) -> list[int] | None:
+    """Width and height, of the header alone: it is asked of every picture whenever a summary is made. None for a damaged one,
+    which is no reason to have no summary.
+    """
     from PIL import Image
 
     try:
         with Image.open(path, formats=["PNG"]) as opened:
             return list(opened.size)
     except (OSError, SyntaxError, ValueError):
-        return list(images.open_picture(path).size)  # or what is wrong with it
+        return None
 
 
 def _block(
