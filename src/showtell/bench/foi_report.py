@@ -59,7 +59,7 @@ class Counts:
 
 
 QUICK = Counts(
-    single=20, multi=10, variants=10, variants_multi=5, ablations=4, table1=4, table1_multi=2, table6=1, sheets=False
+    single=10, multi=4, variants=4, variants_multi=2, ablations=1, table1=4, table1_multi=1, table6=1, sheets=False
 )
 
 

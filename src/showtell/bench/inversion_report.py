@@ -40,7 +40,7 @@ class Counts:
 
 
 QUICK = Counts(
-    table1=1, table2=1, table3=1, figure4=2, figure6=1, figure7=1, starts=1, slow=0, precision=1, sheets=False
+    table1=1, table2=1, table3=1, figure4=1, figure6=1, figure7=1, starts=1, slow=0, precision=1, sheets=False
 )
 
 
