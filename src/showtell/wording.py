@@ -12,6 +12,9 @@ from .learned import Hybrid, LearnedInstruction
 
 EXAMPLE = 'say what to change, for example "make it a watercolor"'
 
+#: In a note, that words were too long.
+CUT = "this was cut off its end"
+
 
 def named(learned: Any) -> dict[str, LearnedInstruction]:
     """Learned instructions by the names that they have in words: from one or several of them, or of their files.
@@ -126,7 +129,7 @@ def fitted(pipe: Any, text: str, what: str, notes: list[str]) -> instruction.Wor
     """What the text encoder has room for; a note tells what was cut off."""
     words, rest = instruction.cut(pipe, text)
     if rest:
-        notes.append(f"{what} is too long for the text encoder; this was cut off its end: {rest!r}")
+        notes.append(f"{what} is too long for the text encoder; {CUT}: {rest!r}")
     return words
 
 

@@ -369,3 +369,17 @@ def test_a_method_of_another_package_that_fails_is_its_rows_failure_alone(tmp_pa
     assert [(row["count"], row["failed"]) for row in found["rows"]] == [(COUNT, 0), (0, COUNT), (0, COUNT)]
     told = {one["system"]: one["error"] for one in evaluation.scores(tmp_path / "out")}
     assert told["crash"] == "method 'crash' failed: no plan for this" and told["quits"] == "method 'quits' failed: 0"
+
+
+def test_words_that_are_cut_are_told(tmp_path, meter, models):
+    long = replace(rows()[0], instructions=("make it red " * 80,))
+    data = dataset("mine", [long, rows()[1]])
+    found = evaluation.run(data, [*FAST[:1], FAST[2]], meter, tmp_path, models=models)
+    assert [(row["system"], row["cut"], row["count"]) for row in found["rows"]] == [("ip2p", 1, 2), ("input", 0, 2)]
+    told = [one["notes"] for one in evaluation.scores(tmp_path) if one["system"] == "ip2p"]
+    assert "the instruction is too long" in told[0][0] and not told[1]
+
+
+def test_a_psnr_is_kept_as_at_most_100_db(meter):
+    kept = running.plain({"psnr_input": float("inf"), "psnr_truth": 107.0, "l1_input": float("nan")}, meter.protocol)
+    assert kept == {"psnr_input": running.EQUAL, "psnr_truth": running.EQUAL, "l1_input": None}

@@ -91,7 +91,13 @@ def evaluate(
         )  # fmt: skip
     publishing.publish(out)
     notes = [*_problems(rows), *_failed(summary, out), *_reals(summary)]
-    console.finish({"written": str(out), **summary}, f"{_table(summary)}\nwrote {out}", as_json=as_json, notes=notes)
+    cut = [
+        f"{row['system']}: the words of {row['cut']} pictures were too long and were cut"
+        for row in summary["rows"]
+        if row["cut"]
+    ]
+    text = f"{_table(summary)}\nwrote {out}"
+    console.finish({"written": str(out), **summary}, text, as_json=as_json, notes=[*notes, *cut])
     if notes:
         raise typer.Exit(1)
 
@@ -104,8 +110,14 @@ def _table(summary: dict[str, Any]) -> str:
         if any(row["measures"].get(m["name"], {}).get("value") is not None for row in summary["rows"])
     ]
     head = ["system", *(m["label"] for m in shown), "pictures", "failed"]
+    wanted = summary["evaluation"]["dataset"]["count"]
     lines = [
-        [row["label"], *(_cell(row["measures"][m["name"]]) for m in shown), str(row["count"]), str(row["failed"])]
+        [
+            row["label"],
+            *(_cell(row["measures"][m["name"]]) for m in shown),
+            f"{row['count']} of {wanted}",
+            str(row["failed"]),
+        ]
         for row in summary["rows"]
     ]
     return console.table(head, lines)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import files, images
 from ..errors import FileFormatError, ImageError, ShowtellError, UsageError
-from ..metrics.protocol import Example, Meter
+from ..metrics.protocol import Example, Meter, Protocol
 from . import folder as layout
 from . import making, table
 from .folder import Folder
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 #: Told (pictures done, pictures in all, what is being done).
 Tick = Callable[[int, int, str], None]
 EQUAL = 100.0
-"""dB that stand for the infinite PSNR of equal pictures, so that means and medians can be taken."""
+"""dB: a PSNR is kept as at most this, so that equal pictures, whose PSNR is infinite, enter means and medians."""
 _SHADE = 2.0
 """Of 255: the mean difference up to which a picture is the same."""
 MODELS = {"instruct": "starter", "base": "starter-base"}
@@ -138,7 +138,7 @@ def _block(
             opened[row.id] = _open(row, place, seed=seed)
     ready = [one for row in due if isinstance(one := opened[row.id], Opened)]
     unmade = [one for one in ready if not _opens(place.edit(system.name, one.row.id))]
-    errors, seconds = _make(system, unmade, place, editors)
+    errors, seconds, notes = _make(system, unmade, place, editors)
     for row in due:
         if isinstance(broken := opened[row.id], ShowtellError):
             errors[row.id] = str(broken)
@@ -155,22 +155,25 @@ def _block(
         entry = {
             "id": row.id, "system": system.name, "seed": making.seed_of(seed, row.id),
             "seconds": seconds.get(row.id), "error": errors.get(row.id),
-            "values": {name: plain(value) for name, value in values.get(row.id, {}).items()},
-            "features": features.get(row.id, {}), "protocol": meter.protocol.digest,
+            "values": plain(values.get(row.id, {}), meter.protocol),
+            "features": features.get(row.id, {}), "protocol": meter.protocol.digest, "notes": notes.get(row.id, []),
         }  # fmt: skip
         layout.write(place.score(system.name, row.id), entry)
 
 
 def _make(
     system: System, due: Sequence[Opened], place: Folder, editors: Editors
-) -> tuple[dict[str, str], dict[str, float]]:
-    """Make and keep the pictures that are missing: the errors and the seconds of each, by row."""
+) -> tuple[dict[str, str], dict[str, float], dict[str, list[str]]]:
+    """Make and keep the pictures that are missing: the errors, the seconds and the notes of each, by row."""
     if not due:
-        return {}, {}
+        return {}, {}, {}
     started = time.perf_counter()
     found = making.make(system, editors, due, place)
     each = (time.perf_counter() - started) / len(due)
     errors: dict[str, str] = {}
+    notes: dict[str, list[str]] = {
+        one.row.id: [*getattr(made, "notes", [])] for one, made in zip(due, found, strict=True)
+    }
     for one, made in zip(due, found, strict=True):
         path = place.edit(system.name, one.row.id)
         if isinstance(made, ShowtellError):
@@ -178,7 +181,7 @@ def _make(
         else:
             files.make_folder(path.parent)
             files.write_atomic(path, made.png() if hasattr(made, "png") else png(made), force=True)
-    return errors, {one.row.id: round(each, 4) for one in due}
+    return errors, {one.row.id: round(each, 4) for one in due}, notes
 
 
 def _measured(place: Folder, system: System, row: Row, meter: Meter) -> bool:
@@ -251,11 +254,18 @@ def _example(one: Opened, made: Path) -> Example:
     )
 
 
-def plain(value: float | None) -> float | None:
-    """A value as JSON can hold it: an infinite one is ``EQUAL``, and one that is not a number is no value and counted as such."""
-    if value is None or math.isnan(value):
-        return None
-    return EQUAL if math.isinf(value) else round(float(value), 6)
+def plain(values: Mapping[str, float | None], protocol: Protocol) -> dict[str, float | None]:
+    """Values as JSON can hold them: a PSNR is at most ``EQUAL``, and what is not a finite number is no value, and is counted as
+    such.
+    """
+    capped = {measure.name for measure in protocol.measures if measure.function in ("psnr", "outside_psnr")}
+    known = {
+        name: min(value, EQUAL) if name in capped and value is not None else value for name, value in values.items()
+    }
+    return {
+        name: None if value is None or not math.isfinite(value) else round(float(value), 6)
+        for name, value in known.items()
+    }
 
 
 def png(picture: Image.Image) -> bytes:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..wording import CUT
+
 if TYPE_CHECKING:
     from ..metrics.protocol import Measure, Meter
 
@@ -24,7 +26,8 @@ def summarise(
     head: dict[str, Any], scores: Sequence[Mapping[str, Any]], groups: Mapping[str, str], meter: Meter
 ) -> dict[str, Any]:
     """``summary.json``: for each system every measure's ``value`` and its 95 % interval ``low`` to ``high``, over ``count``
-    pictures; ``invalid`` more had none. ``failed`` pictures could not be made or measured.
+    pictures; ``invalid`` more had none. ``failed`` pictures could not be made or measured; of ``cut`` ones the
+    words were too long and were cut.
     """
     rows, by_group = [], {}
     for system in head["systems"]:
@@ -34,6 +37,7 @@ def summarise(
             {
                 "system": system["name"],
                 "label": system["name"],
+                "cut": sum(any(CUT in note for note in one.get("notes", ())) for one in good),
                 "count": len(good),
                 "failed": len(own) - len(good),
                 "seconds": _mean([one["seconds"] for one in good if one["seconds"] is not None]),
