@@ -9,9 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import math
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +19,8 @@ import numpy as np
 from showtell import __version__, inverting, methods, models, scenes
 from showtell.bench import kept, telling
 from showtell.bench.inversion_cases import CASES, WordedCase
-from showtell.errors import FileFormatError, ShowtellError, ShowtellWarning
+from showtell.bench.telling import quiet, whole
+from showtell.errors import FileFormatError
 from showtell.metrics import clip as measures
 from showtell.metrics import perceptual
 
@@ -199,22 +198,6 @@ def edited(editor: Editor, pictures: Sequence[Any], targets: Sequence[str], **op
     """The edits of a list; one that fails ends the measurement."""
     with quiet():
         return whole(editor.edit(list(pictures), list(targets), **options))
-
-
-def whole(results: Sequence[Any]) -> list[Any]:
-    """The results, of which none may be an error."""
-    for one in results:
-        if isinstance(one, ShowtellError):
-            raise one
-    return list(results)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without the notes that edits give."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ShowtellWarning)
-        yield
 
 
 def tensors(pictures: Sequence[Image.Image]) -> torch.Tensor:

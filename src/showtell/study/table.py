@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..bench.published import FOI_2
 from .counting import Cell, Split, Tally
 from .folder import System
 from .plan import CRITERIA, Criterion, Key
 
-PUBLISHED: dict[str, tuple[float, float, float, float]] = {
-    "DiffEdit": (9.42, 10.42, 0.75, 3.08),
-    "NTI+P2P": (9.5, 16.58, 0.42, 4.25),
-    "IP2P": (12.83, 10.92, 3.08, 3.92),
-    "MagicBrush": (23.17, 22.83, 9.42, 4.75),
-    "InsDiff": (21.92, 11.75, 5.50, 2.67),
-    "FoI": (23.17, 27.5, 80.83, 81.33),
-}
+_PAPERS = {
+    "DiffEdit": "diffedit", "NTI+P2P": "nti-p2p", "IP2P": "ip2p", "MagicBrush": "magicbrush", "InsDiff": "insdiff", "FoI": "foi",
+}  # fmt: skip
+PUBLISHED = {label: tuple(FOI_2.rows[row]) for label, row in _PAPERS.items()}
 """Guo and Lin 2024, Table 2, in %: single instruction, then multi-instruction; instruction alignment, then image alignment."""
 NOTE = (
     "published: Guo and Lin (FoI, CVPR 2024), Table 2, of 60 people and 20 pictures of each kind. Not the same pictures, people "
