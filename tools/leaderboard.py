@@ -70,7 +70,7 @@ def slim(summary: Mapping[str, Any], path: Path, systems: Sequence[str] = ()) ->
         raise FileFormatError(f"{path}: does not say what the system {strangers[0]!r} is")
     chosen = [line for line in lines if not systems or line["system"] in systems]
     keys = ("format", "version", "seed", "protocol")
-    data = {key: evaluation["dataset"].get(key) for key in ("name", "fingerprint", "count")}
+    data = {key: evaluation["dataset"].get(key) for key in ("name", "fingerprint", "count", "settings")}
     return {
         "evaluation": {
             **{key: evaluation.get(key) for key in keys},
@@ -160,7 +160,9 @@ def board(entries: Sequence[dict[str, Any]]) -> str:
         f"{plain(protocol['digest'])}.{note}"
     )
     made = "\n".join(f"{number}. {_made(one)}" for number, one in enumerate(entries, 1))
-    title = f"{plain(dataset['name'])}, protocol {plain(protocol['name'])}"
+    told = dataset.get("settings") if isinstance(dataset.get("settings"), dict) else {}
+    chosen = ", ".join(f"{key} = {value}" for key, value in told.items() if value is not None)
+    title = f"{plain(dataset['name'])}{plain(f' ({chosen})') if chosen else ''}, protocol {plain(protocol['name'])}"
     return f"\n## {title}\n\n{about}\n\n{table}\n\nThe results:\n\n{made}\n"
 
 

@@ -69,7 +69,9 @@ class Folder:
             "version": __version__,
             "dataset": {
                 "name": dataset.name, "source": dataset.source, "fingerprint": dataset.fingerprint,
-                "count": len(dataset.rows), "problems": [vars(one) for one in dataset.problems],
+                "count": len(dataset.rows),
+                "settings": json.loads(json.dumps(dict(dataset.settings))),
+                "problems": [vars(one) for one in dataset.problems],
             },
             "protocol": protocol.describe(),
             "seed": seed,

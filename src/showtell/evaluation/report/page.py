@@ -67,9 +67,16 @@ def _subtitle(results: Results) -> str:
         f"showtell {evaluation.get('version')}",
         str(results.summary.get("machine") or ""),
         f"from {dataset['source']}" if dataset.get("source") else "",
+        ", ".join(f"{key} = {value}" for key, value in _settings(dataset).items() if value is not None),
         f"data {dataset.get('fingerprint')}",
     ]
     return " · ".join(part for part in parts if part)
+
+
+def _settings(dataset: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The loader's options; older folders have none."""
+    found = dataset.get("settings")
+    return found if isinstance(found, dict) else {}
 
 
 def _problems(problems: Sequence[Mapping[str, Any]]) -> str:
