@@ -104,8 +104,10 @@ def table_one(bench: Compared, single: int, multi: int) -> dict[str, Any]:
     for part, numbers, count in (("single", (1,), single), ("multi", MULTI, multi)):
         entries: dict[str, list[dict[str, Any]]] = {}
         for name, system in rows.items():
-            own = max(1, count // NTI_SHARE) if name == "nti-p2p" else count
-            entries[name] = [entry for parts in numbers for entry in bench.run([system], parts, own)[system.name]]
+            own, taken = count, numbers
+            if name == "nti-p2p":  # a quarter of the cases, and one where that would be none
+                own, taken = max(1, count // NTI_SHARE), numbers if count >= NTI_SHARE else numbers[:1]
+            entries[name] = [entry for parts in taken for entry in bench.run([system], parts, own)[system.name]]
         found[part] = {name: summary(own) for name, own in entries.items()}
         for name, share in preferences(entries).items():
             found[part][name]["preference"] = share

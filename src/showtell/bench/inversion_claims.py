@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from showtell.bench.inversion_tables import ITERATIONS, OMEGAS, RATES, standard_error
+from showtell.bench.inversion_tables import ITERATIONS, OMEGAS, RATES, iterations, standard_error
 
 FAR = 3.0
 """What is far better is better by at least so many dB."""
@@ -80,7 +80,7 @@ def _second(table: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _third(table: dict[str, Any]) -> list[dict[str, Any]]:
-    cells = [(n, rate) for rate in RATES for n in ITERATIONS]
+    cells = [(n, rate) for rate in RATES for n in iterations(table)]
     gaps = {cell: _gap(table[f"pti-{cell[0]}-{cell[1]:g}"]["values"], table[f"nti-{cell[0]}-{cell[1]:g}"]["values"])
             for cell in cells}  # fmt: skip
     won = [cell for cell in cells if gaps[cell][0] >= 0]

@@ -25,7 +25,9 @@ __all__ = ["QUICK", "Counts", "charts", "markdown", "measure"]
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """Pictures or cases of each part; 0 leaves it out. ``precision``: pictures that are measured in both precisions."""
+    """Pictures or cases of each part; 0 leaves it out. ``precision``: pictures that are measured in both precisions;
+    ``iterations``: those of Table 3, where not all.
+    """
 
     table1: int = 12
     table2: int = 16
@@ -37,10 +39,21 @@ class Counts:
     slow: int = 8
     precision: int = 4
     sheets: bool = True
+    iterations: tuple[int, ...] = ()
 
 
 QUICK = Counts(
-    table1=1, table2=1, table3=1, figure4=1, figure6=1, figure7=1, starts=1, slow=0, precision=1, sheets=False
+    table1=1,
+    table2=1,
+    table3=1,
+    figure4=1,
+    figure6=1,
+    figure7=1,
+    starts=1,
+    slow=0,
+    precision=1,
+    sheets=False,
+    iterations=(1, 5),
 )
 
 

@@ -7,7 +7,7 @@ PSNR of the whole picture, 8-bit, in dB.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,6 +97,11 @@ def table_two() -> list[Row]:
     return [AUTOENCODER, ddim(0, OMEGAS[-1]), tuning("nti", most, 0.01), tuning("pti", most, 0.01), PUBLISHED]
 
 
+def iterations(table: Mapping[str, Any]) -> list[int]:
+    """The numbers of iterations that a Table 3 has."""
+    return [n for n in ITERATIONS if tuning("pti", n, RATES[0]).name in table]
+
+
 class Reconstructions:
     """The measurement of rows in ``folder``."""
 
@@ -161,7 +166,7 @@ def measure(editor: Editor, folder: Path, counts: Any, *, say: Say) -> dict[str,
     if counts.table2:
         found["table2"] = summary(bench.run(table_two(), counts.table2))
     if counts.table3:
-        rows = [tuning(of, n, rate) for of in ("nti", "pti") for rate in RATES for n in ITERATIONS]
+        rows = [tuning(of, n, rate) for of in ("nti", "pti") for rate in RATES for n in counts.iterations or ITERATIONS]
         found["table3"] = summary(bench.run([AUTOENCODER, *rows], counts.table3))
     if counts.table1:
         found["table1"] = summary(bench.run([ddim(f, b) for f in OMEGAS for b in OMEGAS], counts.table1))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from showtell.bench import plots
-from showtell.bench.inversion_tables import ITERATIONS, OMEGAS, RATES
+from showtell.bench.inversion_tables import ITERATIONS, OMEGAS, RATES, iterations
 from showtell.bench.published import NONE, PTI_2
 
 if TYPE_CHECKING:
@@ -89,10 +89,11 @@ def _precision(figures: dict[str, Any]) -> list[str]:
 
 def _table3(figures: dict[str, Any]) -> list[str]:
     table = figures["table3"]
-    rows = [["", *(f"N = {n}" for n in ITERATIONS)]]
+    numbers = iterations(table)
+    rows = [["", *(f"N = {n}" for n in numbers)]]
     for rate in RATES:
         for of in ("nti", "pti"):
-            rows.append([f"{of.upper()}, β = {rate:g}", *(_psnr(table[f"{of}-{n}-{rate:g}"]) for n in ITERATIONS)])
+            rows.append([f"{of.upper()}, β = {rate:g}", *(_psnr(table[f"{of}-{n}-{rate:g}"]) for n in numbers)])
     auto = table["autoencoder"]
     told = f"PSNR in dB of {auto['count']} pictures; the autoencoder gives {_psnr(auto)}. The paper's values: {NONE}."
     return ["### Table 3: iterations and rates", "", told, "", *_table(rows)]
@@ -245,8 +246,8 @@ def charts(figures: dict[str, Any]) -> dict[str, Image.Image]:
             [
                 plots.Series(
                     name=f"{of.upper()} beta {rate:g}",
-                    points=[(n, table[f"{of}-{n}-{rate:g}"]["psnr"]) for n in ITERATIONS],
-                    errors=[table[f"{of}-{n}-{rate:g}"]["standard_error"] for n in ITERATIONS],
+                    points=[(n, table[f"{of}-{n}-{rate:g}"]["psnr"]) for n in iterations(table)],
+                    errors=[table[f"{of}-{n}-{rate:g}"]["standard_error"] for n in iterations(table)],
                 )
                 for of in ("nti", "pti")
                 for rate in RATES
