@@ -26,7 +26,7 @@ __all__ = ["QUICK", "Counts", "charts", "markdown", "measure"]
 @dataclass(frozen=True, kw_only=True)
 class Counts:
     """Pictures or cases of each part; 0 leaves it out. ``precision``: pictures that are measured in both precisions;
-    ``iterations``: those of Table 3, where not all.
+    ``iterations`` and ``thresholds``: those of Table 3 and of Figure 4, where not all.
     """
 
     table1: int = 12
@@ -40,6 +40,7 @@ class Counts:
     precision: int = 4
     sheets: bool = True
     iterations: tuple[int, ...] = ()
+    thresholds: tuple[float, ...] = ()
 
 
 QUICK = Counts(
@@ -54,6 +55,7 @@ QUICK = Counts(
     precision=1,
     sheets=False,
     iterations=(1, 5),
+    thresholds=(0.3, 0.5),
 )
 
 
@@ -110,7 +112,7 @@ def _edits(bench: Bench, counts: Counts, also: list[System]) -> dict[str, Any]:
         ]
 
     if counts.figure4:
-        groups = systems.curves()
+        groups = systems.curves(counts.thresholds)
         rests = {"bounds": systems.bounds(), "others": systems.others(), "by_card": systems.by_card(),
                  "also": also}  # fmt: skip
         # One run over all, so that systems with the same inversion share it.

@@ -66,15 +66,16 @@ def pti(
     )  # fmt: skip
 
 
-def curves() -> dict[str, list[System]]:
-    """Figure 4: each method over its mask's threshold."""
+def curves(thresholds: Sequence[float] = ()) -> dict[str, list[System]]:
+    """Figure 4: each method over its mask's threshold, all of ``THRESHOLDS`` unless told otherwise."""
+    thresholds = thresholds or THRESHOLDS
     return {
         "DDIM-Global": [ddim_global()],
-        "DiffEdit, no source": [diffedit(threshold) for threshold in THRESHOLDS],
-        "DiffEdit, source": [diffedit(threshold, source=True) for threshold in THRESHOLDS],
-        "DDIM-Edit": [ddim_edit(threshold) for threshold in THRESHOLDS],
-        "PTI": [pti(threshold) for threshold in THRESHOLDS],
-        "PTI, inverted": [pti(threshold, inverted=True) for threshold in THRESHOLDS],
+        "DiffEdit, no source": [diffedit(threshold) for threshold in thresholds],
+        "DiffEdit, source": [diffedit(threshold, source=True) for threshold in thresholds],
+        "DDIM-Edit": [ddim_edit(threshold) for threshold in thresholds],
+        "PTI": [pti(threshold) for threshold in thresholds],
+        "PTI, inverted": [pti(threshold, inverted=True) for threshold in thresholds],
     }
 
 
