@@ -44,7 +44,7 @@ PARTS = (1, 2, 3, 4)
 @dataclass(frozen=True, kw_only=True)
 class Counts:
     """Cases: of one instruction, of 2, 3 and 4 each, the same for the variants, and of each number for the ablations; of Table
-    1, single and of 2, 3 and 4 each; pictures of Table 6.
+    1, single and of 2, 3 and 4 each; pictures of Table 6. ``shares`` and ``guidance``: those of the ablations, where not all.
     """
 
     single: int = 500
@@ -56,10 +56,22 @@ class Counts:
     table1_multi: int = 8
     table6: int = 8
     sheets: bool = True
+    shares: tuple[float, ...] = ()
+    guidance: tuple[float, ...] = ()
 
 
 QUICK = Counts(
-    single=10, multi=4, variants=4, variants_multi=2, ablations=1, table1=4, table1_multi=1, table6=1, sheets=False
+    single=6,
+    multi=2,
+    variants=4,
+    variants_multi=1,
+    ablations=1,
+    table1=4,
+    table1_multi=1,
+    table6=1,
+    sheets=False,
+    shares=(0.0, 0.5, 1.0),
+    guidance=(2.0, 7.5),
 )
 
 
@@ -95,7 +107,7 @@ def measure(
     if counts.variants or counts.variants_multi:
         figures["variants"], _ = _by_parts(bench, (IP2P, FOI, *VARIANTS), counts.variants, counts.variants_multi)
     if counts.ablations:
-        figures["ablations"] = _ablations(bench, card, counts.ablations)
+        figures["ablations"] = _ablations(bench, card, counts)
     if counts.table1 or counts.table6:
         compared = Compared(editor, folder / "compared", extras, base=base, say=say)
         if counts.table1:
@@ -136,23 +148,24 @@ def _local(entries: dict[int, dict[str, list[dict[str, Any]]]]) -> dict[str, Any
     return found
 
 
-def _ablations(bench: Bench, card: dict[str, Any], count: int) -> dict[str, Any]:
-    """Each study's rows: name of the setting -> its summary over cases of 1 to 4 instructions, ``count`` of each."""
+def _ablations(bench: Bench, card: dict[str, Any], counts: Counts) -> dict[str, Any]:
+    """Each study's rows: name of the setting -> its summary over ``ablations`` cases of 1 to 4 instructions each."""
+    shares, guidance = counts.shares or SHARES, counts.guidance or GUIDANCE
     run = int(card.get("num_inference_steps", 100) * card.get("strength", 0.8) + 1e-6)
-    last = {share: min(round(share * run), run - 1) for share in SHARES}
+    last = {share: min(round(share * run), run - 1) for share in shares}
     studies: dict[str, list[tuple[str, System]]] = {
-        "mask_step": [(f"{share:g}", _changed(card, FOI, "mask_step", last[share])) for share in SHARES],
-        "modulation": [(f"{share:g}", _changed(card, FOI, "modulation", share)) for share in SHARES],
-        "disentangle": [(f"{share:g}", _changed(card, FOI, "disentangle", share)) for share in SHARES],
+        "mask_step": [(f"{share:g}", _changed(card, FOI, "mask_step", last[share])) for share in shares],
+        "modulation": [(f"{share:g}", _changed(card, FOI, "modulation", share)) for share in shares],
+        "disentangle": [(f"{share:g}", _changed(card, FOI, "disentangle", share)) for share in shares],
         "columns": [(name, _changed({}, JOINED, "columns", name)) for name in ("union", "text", "image")],
-        "guidance_ip2p": [(f"{s:g}", _changed({}, IP2P, "guidance_scale", s)) for s in GUIDANCE],
-        "guidance_foi": [(f"{s:g}", _changed(card, FOI, "guidance_scale", s)) for s in GUIDANCE],
+        "guidance_ip2p": [(f"{s:g}", _changed({}, IP2P, "guidance_scale", s)) for s in guidance],
+        "guidance_foi": [(f"{s:g}", _changed(card, FOI, "guidance_scale", s)) for s in guidance],
     }
     found: dict[str, Any] = {}
     for study, rows in studies.items():
         found[study] = {}
         for name, system in rows:
-            entries = [entry for parts in PARTS for entry in bench.run([system], parts, count)[system.name]]
+            entries = [entry for parts in PARTS for entry in bench.run([system], parts, counts.ablations)[system.name]]
             found[study][name] = summary(entries)
     return found
 
