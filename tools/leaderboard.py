@@ -162,7 +162,9 @@ def board(entries: Sequence[dict[str, Any]]) -> str:
     made = "\n".join(f"{number}. {_made(one)}" for number, one in enumerate(entries, 1))
     told = dataset.get("settings") if isinstance(dataset.get("settings"), dict) else {}
     chosen = ", ".join(f"{key} = {value}" for key, value in told.items() if value is not None)
-    title = f"{plain(dataset['name'])}{plain(f' ({chosen})') if chosen else ''}, protocol {plain(protocol['name'])}"
+    title = (
+        f"{plain(dataset['name'])}{' ' + plain(f'({chosen})') if chosen else ''}, protocol {plain(protocol['name'])}"
+    )
     return f"\n## {title}\n\n{about}\n\n{table}\n\nThe results:\n\n{made}\n"
 
 

@@ -37,7 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except MemoryError:
-        return _fail("not enough memory; try a smaller --batch-size, --sequential, a smaller picture or --device cpu", 1)
+        return _fail(
+            "not enough memory; try a smaller --batch-size, --sequential, a smaller picture or --device cpu", 1
+        )
     except Exception as error:  # noqa: BLE001 - the last line of defence: a user never meets a traceback
         return _unexpected(error)
 
@@ -82,7 +84,10 @@ def _unexpected(error: Exception) -> int:
     if os.environ.get(DEBUG):
         raise error
     if type(error).__name__ == "OutOfMemoryError":
-        return _fail("the device has not enough memory; try a smaller --batch-size, --sequential, --dtype float16 or --device cpu", 1)
+        return _fail(
+            "the device has not enough memory; try a smaller --batch-size, --sequential, --dtype float16 or --device cpu",
+            1,
+        )
     return _fail(f"unexpected {type(error).__name__}: {error} (set {DEBUG}=1 to see where)", 1)
 
 
