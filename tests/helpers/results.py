@@ -85,7 +85,10 @@ def build(
         "evaluation": evaluation,
         "machine": "a machine",
         "rows": [_summed(name, lines) for name in systems],
-        "groups": {g: [_summed(name, [x for x in lines if x["group"] == g]) for name in systems] for g in groups},
+        "groups": {
+            g: {name: _summed(name, [x for x in lines if x["group"] == g])["measures"] for name in systems}
+            for g in groups
+        },
     }
     _json(root / "summary.json", summary)
     return root

@@ -15,7 +15,7 @@ def publish(out: Path) -> list[Path]:
     """Write ``report.html`` and ``plots/*.png``, each whole or not at all. Raises ``FileFormatError``, ``OutputError``."""
     found = reading.read(out)
     scores = [one for own in found.scores.values() for one in own if one is not None]
-    written = [files.write_atomic(out / REPORT, report.html(out).encode(), force=True)]
+    written = [files.write_atomic(out / REPORT, report.page(found).encode(), force=True)]
     for name, chart in report.plots({**found.summary, "evaluation": found.evaluation}, scores).items():
         files.make_folder(out / "plots")
         written.append(files.write_atomic(out / "plots" / name, png(chart), force=True))

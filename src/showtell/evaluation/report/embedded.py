@@ -125,7 +125,7 @@ def _groups(results: Results) -> list[dict[str, Any]]:
     for name in names:
         inside = [i for i, row in enumerate(results.rows) if str(row.get("group", "")) == name]
         if name in known:
-            systems = reading.by_system(known[name])
+            systems = known[name]
         else:
             systems = {system: _means(results, system, inside) for system in results.systems}
         found.append({"name": name, "count": len(inside), "systems": systems})

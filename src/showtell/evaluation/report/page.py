@@ -24,7 +24,11 @@ def html(folder: Path, *, side: int = 160, most: int = 200) -> str:
     ``side`` pixels a side; of more than ``most`` rows that many are shown, drawn at random with the evaluation's seed, which the
     page says. Raises what :func:`reading.read` raises.
     """
-    results = reading.read(Path(folder))
+    return page(reading.read(Path(folder)), side=side, most=most)
+
+
+def page(results: Results, *, side: int = 160, most: int = 200) -> str:
+    """The report of a result folder that has been read: see :func:`html`."""
     script, style = _asset("page.js"), _asset("page.css")
     dataset, protocol = results.evaluation["dataset"], results.evaluation["protocol"]
     data = embedded.embedded(results, side=side, most=most)
@@ -46,8 +50,8 @@ def html(folder: Path, *, side: int = 160, most: int = 200) -> str:
         "script-hash": _hash(script),
         "style-hash": _hash(style),
     }
-    page = _PLACE.sub(lambda found: parts[found[1]], _asset("page.html"))
-    return page.encode("utf-8", "replace").decode()  # a lone half of a surrogate pair cannot be written
+    filled = _PLACE.sub(lambda found: parts[found[1]], _asset("page.html"))
+    return filled.encode("utf-8", "replace").decode()  # a lone half of a surrogate pair cannot be written
 
 
 def _asset(name: str) -> str:

@@ -83,14 +83,7 @@ def lines(path: Path, summary: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return summary["rows"]
 
 
-def by_system(group: Any) -> Mapping[str, Mapping[str, Any]]:
-    """The figures of one group of a summary: system -> column -> figure."""
-    return {line["system"]: line["measures"] for line in group} if isinstance(group, list) else group
-
-
 def _is_group(group: Any) -> bool:
-    if isinstance(group, list):
-        return all(_is_line(line) for line in group)
     return isinstance(group, dict) and all(_are_figures(figures) for figures in group.values())
 
 
