@@ -11,6 +11,7 @@ from typing import TypeVar
 from .. import records
 from ..data import safe_id
 from ..errors import FileFormatError, UsageError
+from ..evaluation.folder import HEAD, ROWS, Folder
 from ..evaluation.systems import NAME
 
 FORMAT = 1
@@ -70,15 +71,15 @@ class Results:
 
     def before(self, row: Line) -> Path:
         """The picture before the edit."""
-        return self.folder / "inputs" / f"{row.id}.png"
+        return Folder(self.folder).input(row.id)
 
     def truth(self, row: Line) -> Path:
         """The true result, where there is one."""
-        return self.folder / "truths" / f"{row.id}.png"
+        return Folder(self.folder).truth(row.id)
 
     def edit(self, row: Line, system: System) -> Path:
         """What a system made of the row."""
-        return self.folder / "edits" / system.name / f"{row.id}.png"
+        return Folder(self.folder).edit(system.name, row.id)
 
 
 def read(folder: Path) -> Results:
@@ -86,17 +87,17 @@ def read(folder: Path) -> Results:
 
     Raises ``UsageError`` if it is no result folder, ``FileFormatError`` for a damaged one or a name that leads elsewhere.
     """
-    place = folder / "evaluation.json"
+    place = folder / HEAD
     if not place.is_file():
         raise UsageError(
             f"{folder}: is no result folder (it has no evaluation.json): name one that `showtell evaluate` wrote"
         )
     told = records.parse(text(place), Evaluation, name=str(place), what="the evaluation", newest=FORMAT)
-    rows = _rows(folder / "rows.json")
+    rows = _rows(folder / ROWS)
     systems, ids = [system.name for system in told.systems], [row.id for row in rows]
     for where, names, safe in (
         (place, systems, NAME.fullmatch),
-        (folder / "rows.json", ids, lambda id: safe_id(id) == id),
+        (folder / ROWS, ids, lambda id: safe_id(id) == id),
     ):
         for name in names:
             if not safe(name):
