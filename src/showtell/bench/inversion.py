@@ -208,13 +208,6 @@ def tensors(pictures: Sequence[Image.Image]) -> torch.Tensor:
     return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).contiguous()
 
 
-def psnr(first: Image.Image, second: Image.Image) -> float:
-    """Of two 8-bit pictures, dB; infinite for equal ones."""
-    a, b = (np.asarray(picture.convert("RGB"), np.float64) / 255 for picture in (first, second))
-    error = float(np.square(a - b).mean())
-    return -10 * math.log10(error) if error > 0 else math.inf
-
-
 def _entry(
     one: WordedCase, picture: Image.Image, mask: Any, reconstruction: float | None, features: Any, far: float
 ) -> dict[str, Any]:

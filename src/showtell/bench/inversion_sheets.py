@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from showtell import scenes
+from showtell import metrics, scenes
 from showtell.bench import inversion_cases as cases
 from showtell.bench import inversion_systems as systems
-from showtell.bench.inversion import psnr
 from showtell.bench.inversion_tables import OMEGAS, Reconstructions, ddim
 from showtell.cli import sheet
 
@@ -40,7 +39,7 @@ def omegas(bench: Bench) -> Image.Image:
     cards = []
     for i, (_, case) in enumerate(found):
         back = [
-            (f"{omega:g}: {psnr(case.before, strip[i]):.1f} dB", strip[i])
+            (f"{omega:g}: {float(metrics.psnr(case.before, strip[i])):.1f} dB", strip[i])
             for omega, strip in zip(OMEGAS, strips, strict=True)
         ]
         cards.append(sheet.Card(title=case.captions[0], pictures=[("picture", case.before), *back]))

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from showtell import fitting, inverting, models, scenes
-from showtell.bench import inversion, kept
+from showtell import fitting, inverting, metrics, models, scenes
+from showtell.bench import kept
 from showtell.bench.inversion import Say, as_published, by_ddim, claim, common, edited, whole
 from showtell.bench.inversion_cases import pictures
 from showtell.conditioning import SteppedConditioning
@@ -138,7 +138,7 @@ class Reconstructions:
         """dB of each picture."""
         befores = [case.before for _, case in cases]
         back = self.reconstructed(row, cases, inversions)
-        return [inversion.psnr(first, second) for first, second in zip(befores, back, strict=True)]
+        return [float(metrics.psnr(first, second)) for first, second in zip(befores, back, strict=True)]
 
     def reconstructed(self, row: Row, cases: Any, inversions: dict[float, Any]) -> list[Image.Image]:
         """The pictures as they come back; ``inversions`` keeps those by DDIM, by their guidance, for other rows."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import time
@@ -10,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import files, images
+from .. import edits, files, images
 from ..errors import FileFormatError, ImageError, ShowtellError, UsageError
 from ..metrics.protocol import Example, Meter, Protocol
 from . import folder as layout
@@ -270,6 +269,4 @@ def plain(values: Mapping[str, float | None], protocol: Protocol) -> dict[str, f
 
 def png(picture: Image.Image) -> bytes:
     """A picture as the bytes of a PNG file."""
-    buffer = io.BytesIO()
-    picture.convert("RGB").save(buffer, "PNG")
-    return buffer.getvalue()
+    return edits.encoded(picture.convert("RGB"), "picture.png")
