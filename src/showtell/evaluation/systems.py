@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from .. import methods
@@ -58,9 +59,9 @@ class System:
         """The kind of model that it takes: ``instruct``, ``base``, or "" for none. Raises ``MethodError`` if it is not known."""
         if self.method in SPECIAL:
             return SPECIAL[self.method]
-        return methods.resolve(self.method).kinds[0]
+        return self.value.kinds[0]
 
-    @property
+    @cached_property
     def value(self) -> Any:
         """The method as a value; InstructPix2Pix for those of ``SPECIAL`` that edit with it, None for the others."""
         if self.method in ("sequential", "visii"):
