@@ -37,7 +37,7 @@ def demo(
     as_json: options.Json = False,
     force: options.Force = False,
 ) -> None:
-    """Edit pictures with the starter model: offline, in less than a minute on two cores.
+    """Edit pictures with the starter model: offline, in a minute or two on two cores.
 
     Two held-out scenes for each kind of edit, two with two instructions at once, a drawing made with another program,
     and a photograph. Then scenes with several instructions, each kept in its place (method foi), beside plain
