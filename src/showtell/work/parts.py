@@ -1,0 +1,67 @@
+"""Rows of a shard that is not packed yet: a few small files each, the record last, so that a kill leaves a row or none."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .. import files
+from .rows import Done
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A row as it lies there: its record, its error, and where its files are."""
+
+    id: str
+    record: Mapping[str, Any]
+    error: str | None = None
+    files: Mapping[str, Path] = field(default_factory=dict)
+
+
+def write(folder: Path, done: Done) -> None:
+    """Keep a row in the folder. Raises ``OutputError``."""
+    files.make_folder(folder)
+    for name, data in done.files.items():
+        _put(folder / f"{done.id}.{name}", data)
+    told = {
+        "record": dict(done.record),
+        "error": done.error,
+        "files": {name: len(data) for name, data in done.files.items()},
+    }
+    _put(folder / f"{done.id}.row", json.dumps(told, ensure_ascii=False).encode())
+
+
+def read(folder: Path, row: str) -> Part | None:
+    """The row, None where it is not there, or not whole."""
+    try:
+        told = json.loads((folder / f"{row}.row").read_bytes())
+        found = {name: folder / f"{row}.{name}" for name in told["files"]}
+        if any(path.stat().st_size != told["files"][name] for name, path in found.items()):
+            return None
+        return Part(id=row, record=told["record"], error=told["error"], files=found)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _put(path: Path, data: bytes) -> None:
+    """Write a file beside and move it into place. It is not synced: what a power cut takes is noticed and made again."""
+    temporary: str | None = None
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=".showtell.", suffix=".part", dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.replace(temporary, path)
+        temporary = None
+    except OSError as error:
+        raise files.output_error(path, error) from error
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
