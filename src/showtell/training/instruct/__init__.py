@@ -1,0 +1,1 @@
+"""Training an instruction editor on pairs of pictures (`showtell train instruct`)."""
