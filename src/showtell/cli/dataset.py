@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from showtell.cli import console, options
+from showtell.cli import console, imagined, options, triplets
 from showtell.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Data sets: check one, make one.", epilog=EPILOG)
     group.command("check", epilog=EPILOG)(check)
     group.command("foi", epilog=FOI_EPILOG)(foi)
+    group.command("pictures", epilog=imagined.EPILOG)(imagined.pictures)
+    triplets.register(group)
     app.add_typer(group, name="dataset")
 
 

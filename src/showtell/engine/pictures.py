@@ -1,0 +1,135 @@
+"""Candidates of training pairs out of caption pairs: Prompt-to-Prompt from noise, each with draws of its own.
+
+InstructPix2Pix, section 3.1.2: the two pictures of a candidate share their first noise, the noise of every ancestral step, and
+for a share p ~ U(0.1, 0.9) of the steps their self-attention; guidance and seed differ from candidate to candidate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import __version__, models
+from ..edits import encoded
+from ..errors import UsageError
+from ..work import Done, Item, Report, ShardStore, Tick, Worker, run
+from ..work.shards import sha256
+from .candidates import Lots, items, read_triplets
+
+if TYPE_CHECKING:
+    from ..editor import Editor
+
+ENCODINGS = ("png", "jpg", "webp")
+
+
+@dataclass(frozen=True, kw_only=True)
+class How:
+    """All that a worker is told once. Picklable."""
+
+    model: str
+    device: str
+    dtype: str | None
+    num_inference_steps: int
+    cross_attention: float
+    scheduler: str
+    size: tuple[int, int] | None
+    encoding: str
+
+
+def make(
+    triplets: Path,
+    out: Path,
+    *,
+    model: str = "starter-base",
+    lots: Lots | None = None,
+    seed: int = 0,
+    limit: int | None = None,
+    size: tuple[int, int] | None = None,
+    encoding: str = "png",
+    layout: str = "webdataset",
+    shard_size: int = 50,
+    batch_size: int = 8,
+    device: str = "auto",
+    dtype: str | None = None,
+    ray: str | None = None,
+    actors: int = 1,
+    gpus: float = 0.0,
+    tick: Tick = lambda done, total: None,
+    cancel: Callable[[], bool] | None = None,
+) -> Report:
+    """Imagine the candidates of a file of triplets into the folder ``out``, or go on with what is there.
+
+    ``lots`` says how many and what they draw; ``size`` (width, height) of the pictures, the model's own by default; ``encoding``
+    png, jpg or webp; ``layout`` webdataset or datasets; ``shard_size`` caption pairs a shard. ``ray`` and what follows: see
+    :func:`showtell.work.run`. A candidate is the same in whatever order, batch (within 1e-4 on latents), shard or process it is
+    made. Raises ``UsageError``, ``ModelError``, ``MethodError``, ``FileFormatError``, ``OutputError``, ``Cancelled``.
+    """
+    from ..editor import load
+
+    if encoding not in ENCODINGS:
+        raise UsageError(f"encoding {encoding!r} is not known: choose one of {', '.join(ENCODINGS)}")
+    found = read_triplets(triplets, limit=limit)
+    editor = load(model, device="cpu" if ray else device, dtype=dtype)
+    models.require_kind(editor.pipe, ("base",), method="dataset pictures", model_id=editor.model_id)
+    settled, origin = (lots or Lots()).settled(editor.card.get("defaults", {}).get("pictures", {}))
+    assert settled.num_inference_steps and settled.scheduler and settled.cross_attention is not None
+    how = How(
+        model=model, device=device, dtype=dtype, num_inference_steps=settled.num_inference_steps,
+        cross_attention=settled.cross_attention, scheduler=settled.scheduler, size=size, encoding=encoding,
+    )  # fmt: skip
+    store = ShardStore.begin(
+        out,
+        {
+            "command": "dataset pictures",
+            "settings": {**asdict(settled), "size": size, "encoding": encoding, "limit": limit, "shard_size": shard_size},
+            "origin": origin,
+            "model": {
+                "id": editor.model_id, "weights": models.weights_hash(editor.pipe),
+                "dtype": str(models.dtype_of(editor.pipe.unet)).removeprefix("torch."),
+            },
+            "seed": seed,
+            "source": {"path": triplets.name, "sha256": sha256(triplets)},
+            "versions": {"showtell": __version__},
+        },
+        layout=layout,
+    )  # fmt: skip
+    rows = items(found, settled, seed=seed, shard_size=shard_size)
+    factory = partial(worker, how) if ray else partial(worker, how, editor)
+    return run(rows, factory, store, batch_size=batch_size, ray=ray, actors=actors, gpus=gpus, tick=tick, cancel=cancel)
+
+
+def worker(how: How, editor: Editor | None = None) -> Worker:
+    """What imagines a batch of candidates; the model is loaded here unless it is there."""
+    from ..editor import load
+
+    return partial(_imagine, how, editor or load(how.model, device=how.device, dtype=how.dtype))
+
+
+def _imagine(how: How, editor: Editor, rows: Sequence[Item]) -> list[Done]:
+    pairs = editor.imagine(
+        [row.told["source_caption"] for row in rows],
+        [row.told["target_caption"] for row in rows],
+        seed=[row.told["seed"] for row in rows],
+        guidance_scale=[row.told["guidance_scale"] for row in rows],
+        self_replace_steps=[row.told["self_replace_steps"] for row in rows],
+        cross_replace_steps=how.cross_attention,
+        num_inference_steps=how.num_inference_steps,
+        scheduler=how.scheduler,
+        blend="none",
+        size=how.size,
+        batch_size=len(rows),
+    )
+    return [_done(row, pair, how.encoding) for row, pair in zip(rows, pairs, strict=True)]
+
+
+def _done(row: Item, pair: Any, encoding: str) -> Done:
+    notes = {"notes": list(pair.notes)} if pair.notes else {}
+    pictures = {"before": pair.before, "after": pair.after}
+    return Done(
+        id=row.id,
+        record={**row.told, **notes},
+        files={f"{name}.{encoding}": encoded(one, f"{name}.{encoding}") for name, one in pictures.items()},
+    )
