@@ -196,6 +196,21 @@ def load_vision(name_or_path: str | os.PathLike[str]) -> tuple[Any, Any]:
     return model.eval(), processor
 
 
+def load_tokenizer(name_or_path: str | os.PathLike[str]) -> Any:
+    """The tokenizer of a CLIP: a starter's, or that of a hub id or a folder, also of a whole pipeline.
+
+    Raises ``ModelError``, one line, for whatever cannot be loaded.
+    """
+    from transformers import CLIPTokenizer
+
+    name = os.fspath(name_or_path)
+    with _one_line(name):
+        if name in STARTERS:
+            return _tokenizer(starters_dir())
+        inside = os.path.join(name, "tokenizer")
+        return CLIPTokenizer.from_pretrained(inside if os.path.isdir(inside) else name)
+
+
 def load_tensors(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The tensors of a ``.safetensors`` file, by name. Raises ``ModelError``, one line, for what is missing or is none."""
     from safetensors.torch import load_file

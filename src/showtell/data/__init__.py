@@ -26,6 +26,7 @@ LOADERS: dict[str, str] = {
     "foi": "foi",
     "tedbench": "tedbench",
     "emuedit": "emuedit",
+    "triplets": "triplets",
 }
 
 
@@ -46,7 +47,8 @@ def load(name: str, path: str | os.PathLike[str] | None = None, *, limit: int | 
     if name == "scenes":
         if path is not None:
             raise UsageError("the data set 'scenes' is drawn: it takes no path")
-        return replace(loader.load(limit=limit, **settings), settings=settings)
+        told = {key: value for key, value in settings.items() if (key, value) not in loader.LATER.items()}
+        return replace(loader.load(limit=limit, **settings), settings=told)
     if path is None:
         raise UsageError(f"the data set {name!r} needs the path where it lies")
     if not os.path.exists(path):
