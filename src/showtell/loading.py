@@ -20,11 +20,14 @@ STARTERS = ("starter", "starter-base", "starter-clip")
 _LOAD_ERRORS = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError)
 # The files that the libraries read: not the variants beside them (fp16, non_ema).
 _WEIGHTS = re.compile(r"(diffusion_pytorch_model|model)(-\d+-of-\d+)?\.safetensors")
+_HUB_ID = re.compile(r"(?!\.)[\w.-]+/[\w.-]+")
 _RENAMED = {
     ".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0.",
 }  # fmt: skip
 #: The model card that ``export`` writes beside the weights, and that loading a folder reads.
 CARD = "showtell_card.json"
+#: Low-rank adapters, as ``load_lora_weights`` of stock pipelines finds them.
+ADAPTERS = "pytorch_lora_weights.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +60,17 @@ def starter_card(name: str) -> dict[str, Any]:
     return _read_card(path, required=True)
 
 
+def card_of(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The model card of a starter or a folder, without loading the model; {} where it has none, as a file and a hub id do.
+
+    Raises ``ModelError`` for one that is broken.
+    """
+    name = os.fspath(name_or_path)
+    if name in STARTERS:
+        return starter_card(name)
+    return _read_card(Path(name) / CARD) if os.path.isdir(name) else {}
+
+
 def load_pipeline(name_or_path: str | os.PathLike[str], *, device: str = "auto", dtype: Any = None) -> Loaded:
     """Load ``starter``, ``starter-base``, a folder, a single ``.safetensors`` file or a hub id.
 
@@ -74,7 +88,8 @@ def load_pipeline(name_or_path: str | os.PathLike[str], *, device: str = "auto",
             wanted = pick_dtype("float32" if target == "cpu" else "float16")
         path = Path(name)
         if os.path.isdir(path):  # unlike the methods of Path, it takes a name of any length
-            pipe, card = _from_folder(path, wanted), _read_card(path / CARD)
+            card = _read_card(path / CARD)
+            pipe = _from_folder(path, wanted, card)
         elif os.path.isfile(path):
             pipe, card = _from_file(path, wanted), {}
         else:
@@ -139,7 +154,7 @@ def export(name: str, folder: str | os.PathLike[str], *, force: bool = False) ->
 
 
 def _write_starter(name: str, folder: Path, card: dict[str, Any], *, force: bool) -> None:
-    with files.folder_atomic(folder, marker=CARD, force=force) as temporary, _silent():
+    with files.folder_atomic(folder, marker=CARD, force=force) as temporary, silent():
         if name == "starter-clip":
             with _one_line(name):
                 clip = _clip(starters_dir())
@@ -281,7 +296,39 @@ def _tokenizer(root: Path) -> Any:
     return CLIPTokenizer.from_pretrained(root / "tokenizer")
 
 
-def _from_folder(path: Path, dtype: Any) -> Any:
+def has_public_name(name: str) -> bool:
+    """Whether a model's name means the same to others: a starter's, or a hub id that is no folder or file here."""
+    return name in STARTERS or (_HUB_ID.fullmatch(name) is not None and not os.path.exists(name))
+
+
+def _from_folder(path: Path, dtype: Any, card: dict[str, Any]) -> Any:
+    """A folder's pipeline. Adapters that its card speaks of are put into the weights; where the folder has nothing else,
+    those are its base's.
+    """
+    adapters = card.get("lora")
+    if not adapters:
+        return _whole_folder(path, dtype)
+    base = adapters.get("base") if isinstance(adapters, dict) else ""
+    if base is None:
+        pipe = _whole_folder(path, dtype)
+    elif isinstance(base, str) and base in STARTERS:
+        pipe = _starter_pipeline(base, dtype)
+    elif isinstance(base, str) and _HUB_ID.fullmatch(base):
+        pipe = _from_hub(base, dtype)
+    else:
+        raise ModelError(f"{path / CARD}: names no base that its adapters could belong to (a starter, or a hub id)")
+    if not (path / ADAPTERS).is_file():
+        raise ModelError(f"{path}: has no {ADAPTERS}, which its card speaks of")
+    with _one_line(str(path)):
+        pipe.load_lora_weights(str(path), weight_name=ADAPTERS, local_files_only=True, use_safetensors=True)
+        if not getattr(pipe.unet, "peft_config", None):  # the libraries pass over adapters that fit nowhere
+            raise ModelError(f"{path}: its adapters belong to another network")
+        pipe.fuse_lora(components=["unet"])
+        pipe.unload_lora_weights()
+    return pipe
+
+
+def _whole_folder(path: Path, dtype: Any) -> Any:
     if not (path / "model_index.json").is_file():
         raise ModelError(f"{path}: is not a diffusers model folder (it has no model_index.json)")
     with _one_line(str(path)):
@@ -294,7 +341,7 @@ def _from_folder(path: Path, dtype: Any) -> Any:
 
 
 def _from_hub(name: str, dtype: Any) -> Any:
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or name.startswith("."):
+    if not _HUB_ID.fullmatch(name):
         raise ModelError(
             f"{_shortened(name)}: no such model: give {' or '.join(STARTERS[:2])}, a folder, a .safetensors file, "
             "or a hub id such as timbrooks/instruct-pix2pix"
@@ -379,7 +426,7 @@ def _one_line(name: str) -> Iterator[None]:
     from safetensors import SafetensorError
 
     try:
-        with _silent():
+        with silent():
             yield
     except torch.OutOfMemoryError as error:
         raise ShowtellError(f"{name}: the device has not enough memory for it: use float16, or the CPU") from error
@@ -389,7 +436,7 @@ def _one_line(name: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _silent() -> Iterator[None]:
+def silent() -> Iterator[None]:
     """No bars and no warnings from the libraries; what the user had set is set again afterwards."""
     from diffusers.utils import logging as diffusers_log
     from transformers.utils import logging as transformers_log
