@@ -258,8 +258,71 @@ def manifest(root: Path, kind: str = ".csv") -> Path:
     return root / "list.csv"
 
 
+def png(picture: Image.Image) -> bytes:
+    """A picture as a file's bytes."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def tar(path: Path, members: dict[str, bytes]) -> Path:
+    """A plain tar of these files, in this order."""
+    import tarfile
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as file:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            file.addfile(info, io.BytesIO(data))
+    return path
+
+
+def pair(name: str, i: int, **told: Any) -> dict[str, bytes]:
+    """The three files of a pair, as `showtell dataset pictures` calls them."""
+    words = {"instruction": f"edit {i}", "source_caption": f"before {i}", "target_caption": f"after {i}", **told}
+    return {
+        f"{name}.before.png": png(drawn(i)),
+        f"{name}.after.png": png(drawn(100 + i)),
+        f"{name}.json": json.dumps(words).encode(),
+    }
+
+
+def pairs(root: Path, count: int = 5, each: int = 2) -> Path:
+    """A folder of pairs as the commands write it, of shards with ``each`` rows."""
+    import hashlib
+
+    write(root / "recipe.json", {"format": 1, "command": "dataset pictures"})
+    shards = []
+    for number, first in enumerate(range(0, count, each)):
+        rows = range(first, min(first + each, count))
+        name = f"data/train-{number:06d}.tar"
+        shard = tar(root / name, {k: v for i in rows for k, v in pair(f"p{i:06d}-c00", i, group="recolour").items()})
+        listed = [{"id": f"p{i:06d}-c00", "instruction": f"edit {i}", "kept": True} for i in rows]
+        write(root / "records" / f"{number:06d}.jsonl", listed)
+        digest = hashlib.sha256(shard.read_bytes()).hexdigest()
+        shards.append({"file": name, "sha256": digest, "rows": len(rows), "records": f"records/{number:06d}.jsonl"})
+    write(root / "manifest.json", {"format": 1, "recipe": {}, "shards": shards, "rows": count, "failed": []})
+    return root
+
+
+def hf(root: Path, count: int = 5) -> Path:
+    """Parquet files with the columns of InstructPix2Pix's published table."""
+    records = [
+        {
+            "original_image": cell(drawn(i)), "edit_prompt": f"edit {i}", "edited_image": cell(drawn(100 + i)),
+            "original_prompt": f"before {i}", "edited_prompt": f"after {i}",
+        }
+        for i in range(count)
+    ]  # fmt: skip
+    table(root / "data" / "train-00000-of-00002.parquet", records[:3])
+    table(root / "data" / "train-00001-of-00002.parquet", records[3:])
+    table(root / "data" / "test-00000-of-00001.parquet", records[:1])
+    return root
+
+
 BUILDERS: dict[str, Callable[[Path], Path]] = {
     "pie-bench": pie_bench, "magicbrush": magicbrush, "ip2p": ip2p, "imagenet": imagenet, "coco": coco, "foi": foi,
-    "tedbench": tedbench, "emuedit": emuedit, "folder": folder, "manifest": manifest,
+    "tedbench": tedbench, "emuedit": emuedit, "folder": folder, "manifest": manifest, "pairs": pairs, "hf": hf,
 }  # fmt: skip
 """Every loader that reads files, and what builds a fixture of its layout: called with an empty folder, it returns the path."""

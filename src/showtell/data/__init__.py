@@ -26,6 +26,8 @@ LOADERS: dict[str, str] = {
     "foi": "foi",
     "tedbench": "tedbench",
     "emuedit": "emuedit",
+    "pairs": "pairs",
+    "hf": "hf",
     "triplets": "triplets",
 }
 

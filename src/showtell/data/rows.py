@@ -31,7 +31,8 @@ class Row:
     that *show* the edit, for methods that learn it, and ``more_pairs`` further ones of the same edit. ``instructions`` say what
     to change, one string each, with the keyword in ``[brackets]`` where the data set names it; ``source_caption`` and
     ``target_caption`` what the picture shows and what the result is to show. ``group`` is what figures are broken down by (a
-    category, a class); ``truth`` the scene, where the picture was drawn by showtell. What a data set does not have is empty or
+    category, a class); ``truth`` the scene, where the picture was drawn by showtell. ``shard`` is the number of the file, or
+    of the part of one, that the row lies in: rows of one are quick to read together. What a data set does not have is empty or
     None.
     """
 
@@ -46,6 +47,7 @@ class Row:
     more_pairs: tuple[Callable[[], tuple[Image.Image, Image.Image]], ...] = ()
     group: str = ""
     truth: Case | None = None
+    shard: int = 0
 
     def described(self) -> dict[str, Any]:
         """The row in words, as JSON can hold it."""
