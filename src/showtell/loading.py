@@ -88,8 +88,7 @@ def load_pipeline(name_or_path: str | os.PathLike[str], *, device: str = "auto",
             wanted = pick_dtype("float32" if target == "cpu" else "float16")
         path = Path(name)
         if os.path.isdir(path):  # unlike the methods of Path, it takes a name of any length
-            card = _read_card(path / CARD)
-            pipe = _from_folder(path, wanted, card)
+            pipe, card = _from_folder(path, wanted), _read_card(path / CARD)
         elif os.path.isfile(path):
             pipe, card = _from_file(path, wanted), {}
         else:
@@ -301,11 +300,11 @@ def has_public_name(name: str) -> bool:
     return name in STARTERS or (_HUB_ID.fullmatch(name) is not None and not os.path.exists(name))
 
 
-def _from_folder(path: Path, dtype: Any, card: dict[str, Any]) -> Any:
+def _from_folder(path: Path, dtype: Any) -> Any:
     """A folder's pipeline. Adapters that its card speaks of are put into the weights; where the folder has nothing else,
     those are its base's.
     """
-    adapters = card.get("lora")
+    adapters = _read_card(path / CARD).get("lora")
     if not adapters:
         return _whole_folder(path, dtype)
     base = adapters.get("base") if isinstance(adapters, dict) else ""
