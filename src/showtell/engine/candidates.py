@@ -96,7 +96,7 @@ def read_triplets(path: Path, *, limit: int | None = None) -> list[Triplet]:
                 source_caption=words(record, "source_caption", "input", "caption"),
                 instruction=words(record, "instruction", "edit"),
                 target_caption=words(record, "target_caption", "output"),
-                more={name: record[name] for name in ("origin", "scene") if name in record},
+                more={name: record[name] for name in ("origin", "scene", "group") if name in record},
             )
         except FileFormatError as error:
             raise FileFormatError(f"{path}, line {number}: {error}: each line needs a caption, an instruction and the edited "
