@@ -1,0 +1,130 @@
+"""An editor trained on imagined pairs beside one trained on the renderer's truth: the whole data engine, on the starters.
+
+python benchmarks/data_engine.py WORK [--pairs 400] [--candidates 6] [--steps 1500] [-o benchmarks/data_engine.json] [--quick]
+
+    triplets  words of drawn scenes (training seeds from 500,000)
+    pictures  candidates of each, imagined by starter-base (Prompt-to-Prompt from noise)
+    filter    those that CLIP takes for the edit, the best of each pair
+    train     one editor on what was kept, one on the true pictures of the same words, from starter-base, alike in all else
+    evaluate  both, and the text-to-image model they came from widened and untrained, on held-out scenes
+
+Every stage is a showtell command, which is printed, and goes on where it was stopped; a stage that is done is not done again.
+--only STAGE does that stage alone. The figures compare the two kinds of data at a small size: neither editor is the shipped
+starter, which has seen eighty times as many scenes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+STAGES = ("triplets", "pictures", "filter", "train", "evaluate")
+ARMS = ("imagined", "truth")
+FIRST = 500_000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Run the data engine and train on what it makes.")
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--pairs", type=int, default=400)
+    parser.add_argument("--candidates", type=int, default=6)
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--count", type=int, default=200, help="held-out scenes")
+    parser.add_argument("--only", choices=[*STAGES, *(f"train-{arm}" for arm in ARMS)])
+    parser.add_argument("--quick", action="store_true", help="a few of everything, to see it run")
+    parser.add_argument("-o", "--out", type=Path)
+    args = parser.parse_args()
+    if args.quick:
+        args.pairs, args.candidates, args.steps, args.count = 6, 2, 4, 4
+    args.work.mkdir(parents=True, exist_ok=True)
+    stages = {
+        "triplets": triplets, "pictures": pictures, "filter": filtered,
+        **{f"train-{arm}": lambda a, arm=arm: trained(a, arm) for arm in ARMS}, "evaluate": evaluated,
+    }  # fmt: skip
+    for name, stage in stages.items():
+        if args.only is None or args.only == name or name.startswith(f"{args.only}-"):
+            stage(args)
+    if args.only is None:
+        told = report(args)
+        print(table(told))
+        if args.out is not None:
+            args.out.write_text(json.dumps(told, indent=1) + "\n")
+
+
+def run(*command: Any, cwd: Path, failures: bool = False) -> None:
+    """A showtell command. ``failures``: some of its rows may fail."""
+    words = [str(word) for word in command]
+    print("$ showtell", shlex.join(words), flush=True)
+    code = subprocess.run([sys.executable, "-m", "showtell.cli", *words], cwd=cwd, stdout=sys.stderr).returncode
+    if code and not (failures and code == 1):
+        sys.exit(code)
+
+
+def triplets(args: Any) -> None:
+    if not (args.work / "triplets.jsonl").exists():
+        run("dataset", "triplets", "--from", "scenes", "--count", args.pairs, "--first", FIRST, "-o", "triplets.jsonl",
+            cwd=args.work)  # fmt: skip
+
+
+def pictures(args: Any) -> None:
+    run("dataset", "pictures", "triplets.jsonl", "-o", "candidates", "--candidates", args.candidates, "--shard-size", 20,
+        "--dtype", "bfloat16", cwd=args.work, failures=True)  # fmt: skip
+
+
+def filtered(args: Any) -> None:
+    run("dataset", "filter", "candidates", "-o", "kept", cwd=args.work)
+
+
+def trained(args: Any, arm: str) -> None:
+    out = args.work / arm
+    if (out / "model").exists():
+        return
+    data = ("pairs", "kept") if arm == "imagined" else ("triplets", "triplets.jsonl")
+    told = {"data.name": data[0], "data.path": data[1], "data.held_out": 0, "train.steps": args.steps}
+    sets = [word for key, value in told.items() for word in ("--set", f"{key}={value}")]
+    run("train", "instruct", "--preset", "starter", *sets, "-o", arm, *(["--resume"] if out.exists() else []),
+        cwd=args.work)  # fmt: skip
+
+
+def evaluated(args: Any) -> None:
+    systems = [word for arm in ARMS for word in ("--system", f"{arm}=ip2p@{arm}/model")]
+    run("evaluate", "--dataset", "scenes", "--limit", args.count, "--methods", "input", *systems, "--protocol", "starter",
+        "--out", "evaluation", cwd=args.work)  # fmt: skip
+
+
+def report(args: Any) -> dict[str, Any]:
+    """What came out, with the settings it came out of."""
+    summary = json.loads((args.work / "evaluation" / "summary.json").read_text())
+    return {
+        "command": "python benchmarks/data_engine.py WORK",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "settings": {name: getattr(args, name) for name in ("pairs", "candidates", "steps", "count")}
+        | {"first": FIRST},
+        "pictures": json.loads((args.work / "candidates" / "recipe.json").read_text())["settings"],
+        "yield": json.loads((args.work / "kept" / "report.json").read_text()),
+        "systems": summary["rows"],
+    }
+
+
+def table(told: dict[str, Any]) -> str:
+    """The held-out figures as Markdown."""
+    names = list(told["systems"][0]["measures"])
+    lines = ["| trained on | " + " | ".join(names) + " |", "| --- |" + " --- |" * len(names)]
+    for row in told["systems"]:
+        cells = [row["measures"][name] for name in names]
+        shown = [
+            "–" if one["value"] is None else f"{one['value']:.3g} ({one['low']:.3g}–{one['high']:.3g})" for one in cells
+        ]
+        lines.append(f"| {row['system']} | " + " | ".join(shown) + " |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
