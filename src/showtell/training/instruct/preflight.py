@@ -1,49 +1,204 @@
-"""Whether a training fits into memory, before anything is loaded."""
+"""Whether a training fits into memory, before anything is loaded.
+
+The bytes of weights, gradients, the optimiser's moments and averaged weights follow from the configurations; activations are
+counted (``activations``). Beside them a device needs some room for what lives for a moment only, and for its allocator's gaps:
+``MARGIN``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from showtell.errors import ShowtellError, UsageError
+from showtell.training.instruct import shapes as shaping
 
 if TYPE_CHECKING:
-    from .settings import Config
+    from showtell.training.instruct.settings import Config
+    from showtell.training.instruct.shapes import Shapes
+
+#: Bytes that must be free for each byte counted.
+MARGIN = 1.1
+#: Feature maps of the autoencoder's widest level that live at once while a picture is encoded.
+_ENCODING_MAPS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """Bytes that a training holds on one device. ``parts``: by name, in the order of the table, whatever the batch is;
-    ``per_row``: activations of one row of a micro batch; ``micro_batch``: rows of one forward.
+    """Bytes that a training holds on one device. ``parts``: by name, in the table's order, whatever the micro batch is;
+    ``per_row``: for each row of a micro batch; ``micro_batch``: rows of one forward; ``side``: pixels of a square picture;
+    ``learned`` and ``numbers``: how many numbers of the UNet learn, and how many it has.
     """
 
     parts: Mapping[str, int]
     per_row: int
     micro_batch: int
-    facts: Mapping[str, Any]
+    side: int
+    learned: int
+    numbers: int
+    config: Config
+    world_size: int = 1
+    device: str = "cpu"
 
     @property
     def total(self) -> int:
         """All of it, in bytes."""
-        raise NotImplementedError
+        return sum(self.parts.values()) + self.per_row * self.micro_batch
+
+    @property
+    def needed(self) -> int:
+        """What should be free: the total, and a tenth more."""
+        return round(self.total * MARGIN)
 
     def largest_micro_batch(self, free: int) -> int:
         """Rows of one forward that ``free`` bytes have room for; 0 where not even one fits."""
-        raise NotImplementedError
+        return max(0, int((free / MARGIN - sum(self.parts.values())) // max(1, self.per_row)))
+
+    def as_dict(self) -> dict[str, object]:
+        """The estimate as JSON can hold it."""
+        return {
+            "bytes": {**self.parts, "activations": self.per_row * self.micro_batch},
+            "total": self.total,
+            "needed": self.needed,
+            "per_row": self.per_row,
+            "micro_batch": self.micro_batch,
+            "resolution": self.side,
+            "learned": self.learned,
+            "numbers": self.numbers,
+        }
 
     def table(self) -> str:
-        """Plain text: a line a part, and the total."""
-        raise NotImplementedError
+        """Plain text: a line a part, the total, and what should be free."""
+        rows = f"{self.micro_batch} row" + ("s" if self.micro_batch != 1 else "")
+        lines = [
+            *self.parts.items(),
+            (f"activations of {rows} of {self.side} x {self.side}", self.per_row * self.micro_batch),
+        ]
+        lines += [("in all", self.total), ("should be free", self.needed)]
+        wide = max(len(name) for name, _ in lines)
+        head = f"{self.learned:,} of the UNet's {self.numbers:,} numbers learn"
+        return "\n".join([head, *(f"{name:<{wide}}  {gib(size):>10}" for name, size in lines)])
 
     def check(self, free: int) -> None:
         """Raise ``UsageError``, one line with the mend, unless the training fits into ``free`` bytes."""
-        raise NotImplementedError
+        if self.needed <= free:
+            return
+        has = f"the training needs {gib(self.needed)} of memory and {gib(free)} is free"
+        rows = self.largest_micro_batch(free)
+        if rows:
+            raise UsageError(f"{has}: use --set train.micro_batch={rows}; the batch of a step stays the same")
+        for told, config in _smaller(self.config):
+            fit = estimate(config, world_size=self.world_size, device=self.device)
+            if fit.largest_micro_batch(free):
+                one = f"train.micro_batch={min(self.micro_batch, fit.largest_micro_batch(free))}"
+                settings = " ".join(f"--set {each}" for each in (*told, one))
+                raise UsageError(f"{has}: use {settings}")
+        raise UsageError(
+            f"{has}, and LoRA with gradient checkpointing does not fit either: take a smaller data.resolution"
+        )
 
 
-def estimate(config: Config, *, world_size: int = 1) -> Fit:
-    """What a configuration will hold on each of ``world_size`` devices. Loads no weights. Raises ``ModelError``."""
-    raise NotImplementedError
+def _smaller(config: Config) -> Iterator[tuple[tuple[str, ...], Config]]:
+    """Configurations that need less, the ones that change least first, each with what was set."""
+    from showtell.training.instruct.settings import Lora
+
+    train = dataclasses.replace(config.train, gradient_checkpointing=True)
+    steps = ("train.gradient_checkpointing=true",)
+    yield steps, dataclasses.replace(config, train=train)
+    if config.lora is None:
+        eight = dataclasses.replace(train, optimiser="adamw8bit")
+        yield (*steps, "train.optimiser=adamw8bit"), dataclasses.replace(config, train=eight)
+        yield (*steps, "lora.rank=16"), dataclasses.replace(config, train=train, lora=Lora())
+
+
+def estimate(config: Config, *, world_size: int = 1, device: str = "cpu") -> Fit:
+    """What a configuration will hold on each of ``world_size`` devices; no weights are loaded.
+
+    ``device`` is the kind that it will run on: CUDA's mixed precision keeps more in float32 than a CPU's. Raises ``ModelError``
+    for a model whose configuration cannot be read.
+    """
+    from showtell.training.instruct import activations
+
+    train, shapes = config.train, shaping.of(config.model)
+    side = config.data.resolution or shapes.resolution
+    counted = activations.count(
+        shapes, side=side, lora=config.lora, precision=train.precision, checkpointing=train.gradient_checkpointing,
+        device=device,
+    )  # fmt: skip
+    return Fit(
+        parts=_parts(config, shapes, counted.learned, counted.fixed, world_size),
+        per_row=max(counted.per_row, _encoding(config, shapes, side)),
+        micro_batch=config.micro_batch(world_size),
+        side=side,
+        learned=counted.learned,
+        numbers=_network(shapes),
+        config=config,
+        world_size=world_size,
+        device=device,
+    )
+
+
+def _network(shapes: Shapes) -> int:
+    """Numbers of the UNet that is trained: a widened one has four more input channels."""
+    first = shapes.unet["block_out_channels"][0] * shapes.unet.get("conv_in_kernel", 3) ** 2
+    return shapes.counts["unet"] + (shapes.unet["out_channels"] * first if shapes.widened else 0)
+
+
+def _parts(config: Config, shapes: Shapes, learned: int, fixed: int, world_size: int) -> dict[str, int]:
+    train = config.train
+    frozen = 4 if train.precision == "no" else 2
+    unet = _network(shapes)
+    found = {
+        "UNet": 4 * unet if config.lora is None else frozen * (unet - learned) + 4 * learned,
+        "autoencoder": frozen * shapes.counts["vae"],
+        "text encoder": frozen * shapes.counts["text_encoder"],
+        "gradients": 4 * learned,
+        "optimiser": (2 if train.optimiser == "adamw8bit" else 8) * learned,
+        "averaged weights": 0 if train.ema is None else 4 * learned,
+        "half-precision copies": fixed,
+        "exchange between processes": 4 * learned if world_size > 1 else 0,
+    }
+    return {name: size for name, size in found.items() if size}
+
+
+def _encoding(config: Config, shapes: Shapes, side: int) -> int:
+    """Bytes of a row while its two pictures are encoded, before the forward."""
+    if config.data.cache == "latents":
+        return 0
+    return 2 * _ENCODING_MAPS * shapes.vae_channels * side * side * (4 if config.train.precision == "no" else 2)
 
 
 def free_memory(device: str = "cpu") -> int:
-    """Bytes that are free on a device: CUDA's own count, else what the operating system says is available."""
-    raise NotImplementedError
+    """Bytes that are free on a device: CUDA's own count, else what the operating system says is available.
+
+    Raises ``ShowtellError`` where neither can be told.
+    """
+    import torch
+
+    if torch.device(device).type == "cuda":
+        return torch.cuda.mem_get_info(torch.device(device))[0]
+    return _available()
+
+
+def _available() -> int:
+    try:
+        import psutil
+    except ImportError:
+        return _meminfo()
+    return int(psutil.virtual_memory().available)
+
+
+def _meminfo() -> int:
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            lines = dict(line.split(":", 1) for line in file)
+        return int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError) as error:
+        raise ShowtellError("this system does not say how much memory is free: leave the preflight out") from error
+
+
+def gib(size: float) -> str:
+    """Bytes for people: 1.25 GiB, or MiB below a tenth of one."""
+    return f"{size / 2**30:.2f} GiB" if size >= 2**30 / 10 else f"{size / 2**20:.1f} MiB"

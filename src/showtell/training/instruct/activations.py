@@ -1,0 +1,156 @@
+"""What a forward keeps for its backward, counted by running the network on tensors without storage.
+
+Counted are the storages of all that autograd saves, each once, and not the weights themselves. Attention counts as the
+memory-efficient kernels have it, which keep queries, keys, values, the output and one number a query: not the scores.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from showtell import loading
+from showtell.training.instruct import lora as adapters
+from showtell.training.instruct.settings import Lora
+from showtell.training.instruct.shapes import Shapes
+
+_HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counted:
+    """Bytes: ``fixed`` whatever the batch is (half-precision copies of the weights), ``per_row`` for each row of it; and
+    ``learned``, how many numbers learn.
+    """
+
+    fixed: int
+    per_row: int
+    learned: int
+
+
+def count(
+    shapes: Shapes, *, side: int, lora: Lora | None, precision: str, checkpointing: bool, device: str = "cpu"
+) -> Counted:
+    """What the training's network keeps for pictures of ``side`` pixels square. ``precision`` is autocast's: no, bf16 or fp16;
+    ``device`` says whose autocast: CUDA's keeps normalisations in float32, a CPU's does not.
+    """
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    unet = _network(shapes, lora, frozen=_HALF.get(precision))
+    learned = sum(p.numel() for p in unet.parameters() if p.requires_grad)
+    with FakeTensorMode():  # shapes, dtypes and a device, and no numbers
+        _give_device(unet)
+        if precision != "no" and torch.device(device).type == "cuda":
+            _normalise_in_float32(unet)
+        one, two = (_kept(unet, shapes, rows, side, precision, checkpointing) for rows in (1, 2))
+    return Counted(fixed=max(0, 2 * one - two), per_row=two - one, learned=learned)
+
+
+def _network(shapes: Shapes, lora: Lora | None, *, frozen: torch.dtype | None) -> Any:
+    """The network that is trained, on the meta device."""
+    from diffusers import UNet2DConditionModel
+
+    wide = {"in_channels": 2 * shapes.unet["out_channels"]} if shapes.widened else {}
+    with loading.silent(), torch.device("meta"):
+        unet = UNet2DConditionModel.from_config(dict(shapes.unet) | wide)
+        if lora is not None:
+            unet = unet.to(frozen) if frozen else unet
+            adapters.attach(unet, lora, 0, widened=shapes.widened)
+    return unet.train()
+
+
+def _give_device(unet: Any) -> None:
+    """Tensors that say they are on a CPU, as autocast wants them, in the place of those on the meta device."""
+    for module in unet.modules():
+        for name, held in module.named_parameters(recurse=False):
+            empty = torch.empty(held.shape, dtype=held.dtype)
+            module.register_parameter(name, torch.nn.Parameter(empty, requires_grad=held.requires_grad))
+        for name, held in module.named_buffers(recurse=False):
+            module.register_buffer(name, torch.empty(held.shape, dtype=held.dtype))
+
+
+def _kept(unet: Any, shapes: Shapes, rows: int, side: int, precision: str, checkpointing: bool) -> int:
+    latents = side // shapes.factor
+    x = torch.empty(rows, unet.config.in_channels, latents, latents)
+    t, words = torch.empty(rows, dtype=torch.long), torch.empty(rows, 77, shapes.text_width)
+    ledger = _Ledger(own={_identity(p) for p in (*unet.parameters(), *unet.buffers())})
+    if checkpointing:
+        unet.enable_gradient_checkpointing(ledger.checkpoint)
+    with _Efficient(), _autocast(precision), ledger.watching():
+        unet(x, t, words, return_dict=False)
+    return ledger.total
+
+
+@contextlib.contextmanager
+def _autocast(precision: str) -> Iterator[None]:
+    with torch.autocast("cpu", _HALF.get(precision), enabled=precision != "no"):
+        yield
+
+
+def _normalise_in_float32(unet: Any) -> None:
+    def widen(module: Any, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (args[0].float(), *args[1:])
+
+    for module in unet.modules():
+        if isinstance(module, (torch.nn.GroupNorm, torch.nn.LayerNorm)):
+            module.register_forward_pre_hook(widen)
+
+
+def _identity(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata
+
+
+@dataclass
+class _Ledger:
+    """Storages that are kept, each once; under checkpointing, what a block gets, and the most that one keeps while it is run
+    again.
+    """
+
+    own: set[int]
+    kept: dict[int, Tensor] = field(default_factory=dict)
+    inside: int = 0
+
+    def add(self, tensor: Tensor) -> Tensor:
+        if _identity(tensor) not in self.own:
+            self.kept[_identity(tensor)] = tensor  # held, so that no other storage gets its address
+        return tensor
+
+    def watching(self) -> Any:
+        return torch.autograd.graph.saved_tensors_hooks(self.add, lambda tensor: tensor)
+
+    def checkpoint(self, block: Callable[..., Any], *args: Any) -> Any:
+        for each in args:
+            if isinstance(each, Tensor):
+                self.add(each)
+        within = _Ledger(own=self.own | set(self.kept))
+        with within.watching():
+            made = block(*args)
+        self.inside = max(self.inside, within.total)
+        return made
+
+    @property
+    def total(self) -> int:
+        return sum(tensor.untyped_storage().nbytes() for tensor in self.kept.values()) + self.inside
+
+
+class _Efficient(TorchFunctionMode):
+    """Attention that keeps what the memory-efficient kernels keep."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.nn.functional.scaled_dot_product_attention:
+            return _Attention.apply(*args[:3])
+        return func(*args, **(kwargs or {}))
+
+
+class _Attention(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        out = query.new_empty((*query.shape[:-1], value.shape[-1]))
+        ctx.save_for_backward(query, key, value, out, query.new_empty(query.shape[:-1], dtype=torch.float32))
+        return out
