@@ -120,9 +120,14 @@ def fit(
     return state.ema
 
 
+def decay_at(step: int, most: float) -> float:
+    """The decay of an EMA after ``step`` updates: it warms up to ``most`` (methods.md §7)."""
+    return min(most, (1 + step) / (10 + step))
+
+
 @torch.no_grad()
 def _update_ema(state: State, most: float) -> None:
-    decay = min(most, (1 + state.step) / (10 + state.step))  # the warm-up of methods.md §7
+    decay = decay_at(state.step, most)
     now = state.model.state_dict()
     whole = [name for name, value in now.items() if not value.is_floating_point()]
     for name in whole:
@@ -136,13 +141,19 @@ def read_log(path: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in lines if line.endswith("}\n")]
 
 
+def cut_log(path: Path, step: int) -> list[dict[str, float]]:
+    """Leave out of a loss curve what comes after a step: the lines that stay."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kept = [line for line in read_log(path) if line["step"] <= step]
+    write_atomic(path, "".join(f"{json.dumps(line)}\n" for line in kept).encode(), force=True)
+    return kept
+
+
 class _Log:
     """A loss curve as JSON lines, every 20 steps, smoothed over about 50; seconds count on over resumed runs."""
 
     def __init__(self, path: Path, step: int) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        kept = [line for line in read_log(path) if line["step"] <= step]
-        write_atomic(path, "".join(f"{json.dumps(line)}\n" for line in kept).encode(), force=True)
+        kept = cut_log(path, step)
         before = kept[-1]["seconds"] if kept else 0.0
         self.path, self.started, self.smooth = path, time.monotonic() - before, dict[str, float]()
 

@@ -1,0 +1,101 @@
+"""Before a training begins: what must be there, the folder of the run, the processes, and how it is stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from showtell import files, loading
+from showtell.errors import OutputError, UsageError
+from showtell.training.instruct import checkpoint, hub, network, trackers
+from showtell.training.instruct.configuring import differing
+from showtell.training.instruct.settings import Config
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+CONFIG = "config.json"
+
+
+def check(config: Config) -> None:
+    """Raise ``UsageError`` for what a run would only find missing later."""
+    if config.data.path is None and config.data.name != "scenes":
+        raise UsageError(
+            "data.path is missing: name the folder or file of pairs (--path, or data.path in the configuration)"
+        )
+    network.check_optimiser(config.train)
+    if config.save.trackers:
+        trackers.check(config.save.trackers)
+    if config.save.push_to_hub is not None:
+        hub.check(config.save.push_to_hub)
+
+
+def accelerator(device: str) -> Accelerator:
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState, PartialState
+
+    name = loading.pick_device(device)
+    if AcceleratorState._shared_state and PartialState._shared_state.get("device") is not None:
+        here = str(PartialState().device).split(":")[0]
+        if here != name.split(":")[0] and PartialState().num_processes == 1:
+            AcceleratorState._reset_state(reset_partial_state=True)  # an earlier run of this process was elsewhere
+    return Accelerator(cpu=name == "cpu")
+
+
+def begin(config: Config, out: Path, *, resume: bool) -> None:
+    """Check the folder of a run, and write its configuration where it begins."""
+    told = out / CONFIG
+    if out.is_dir() and any(out.iterdir()) and not resume:
+        raise OutputError(
+            f"{out}: holds a run already; go on with it by --resume, or name another folder with --out"
+            if told.exists()
+            else f"{out}: exists already and is not empty; name another folder with --out"
+        )
+    if resume and not told.exists():
+        raise UsageError(f"{out}: holds no run to resume; leave --resume out to begin one")
+    if resume:
+        begun = read_config(out)
+        if keys := differing(begun, config.as_dict()):
+            raise UsageError(
+                f"{out}: was begun with another configuration: {', '.join(keys[:8])} differ; put that back (it is in {told}), or "
+                "name another folder"
+            )
+    files.make_folder(out)
+    text = json.dumps(config.as_dict(), indent=1, ensure_ascii=False) + "\n"
+    files.write_atomic(told, text.encode(), force=True)
+    checkpoint.tidy(out)
+
+
+def read_config(out: Path) -> dict[str, Any]:
+    """The configuration that a run was begun with. Raises ``UsageError``."""
+    try:
+        return json.loads((out / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{out / CONFIG}: cannot be read ({error}): begin the run again in another folder") from error
+
+
+@contextlib.contextmanager
+def stopping() -> Iterator[list[int]]:
+    """A list that Ctrl-C (or SIGTERM, by which clusters take a machine back) fills: the run stops after its step. A second
+    Ctrl-C stops at once."""
+    got: list[int] = []
+
+    def note(number: int, _: object) -> None:
+        if got:
+            raise KeyboardInterrupt
+        got.append(number)
+
+    try:
+        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not the main thread: whoever called decides
+        yield got
+        return
+    try:
+        yield got
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

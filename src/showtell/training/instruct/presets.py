@@ -1,0 +1,73 @@
+"""Configurations to begin from: InstructPix2Pix's own, one for a card of 24 GB, and one for the starters on two cores."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+from showtell.errors import UsageError
+
+PRESETS: dict[str, str] = {
+    "paper": "InstructPix2Pix's own: Stable Diffusion 1.5, 256 pixels, batches of 1024",
+    "24gb": "Stable Diffusion 1.5 on one card of 24 GB: bf16, 8-bit AdamW or else LoRA, as many rows at once as fit",
+    "starter": "starter-base on two cores, in an evening or less",
+}
+_SD = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+_PAPER: dict[str, Any] = {
+    "model": _SD,
+    "data": {"resolution": 256, "flip": True, "crop": "random"},
+    "train": {
+        "steps": 10_000,
+        "batch_size": 1024,
+        "micro_batch": 32,
+        "learning_rate": 1e-4,
+        "schedule": "constant",
+        "ema": 0.9999,
+        "drop_text": 0.05,
+        "drop_image": 0.05,
+        "drop_both": 0.05,
+    },
+    "validate": {"num_inference_steps": 100, "guidance_scale": 7.5, "image_guidance_scale": 1.5},
+}
+_GB24: dict[str, Any] = {
+    "model": _SD,
+    "data": {"resolution": 512, "flip": True, "cache": "latents", "workers": 4},
+    "train": {
+        "steps": 15_000,
+        "batch_size": 64,
+        "micro_batch": 4,
+        "learning_rate": 5e-5,
+        "warmup_steps": 500,
+        "optimiser": "adamw8bit",
+        "ema": 0.9999,
+        "precision": "bf16",
+        "gradient_checkpointing": True,
+    },
+}
+_STARTER: dict[str, Any] = {
+    "model": "starter-base",
+    # No flip: the captions and instructions of scenes say left and right.
+    "data": {"flip": False, "cache": "latents"},
+    "train": {
+        "steps": 3000,
+        "batch_size": 32,
+        "learning_rate": 5e-4,
+        "warmup_steps": 100,
+        "schedule": "linear",
+        "fall": 0.5,
+        "betas": [0.9, 0.99],
+        "ema": 0.999,
+        "noise_exponent": 0.5,
+        "precision": "bf16",
+    },
+}
+
+
+def preset(name: str) -> dict[str, Any]:
+    """A preset as nested mappings, for ``configuring.configure``. Raises ``UsageError`` for an unknown one."""
+    if name not in PRESETS:
+        raise UsageError(f"preset {name!r} is not known: choose one of {', '.join(PRESETS)}")
+    if name == "24gb" and importlib.util.find_spec("bitsandbytes") is None:
+        train = _GB24["train"] | {"optimiser": "adamw", "learning_rate": 1e-4}
+        return _GB24 | {"train": train, "lora": {"rank": 64, "alpha": 64}}
+    return {"paper": _PAPER, "24gb": _GB24, "starter": _STARTER}[name]

@@ -1,0 +1,331 @@
+"""A training of an instruction editor from beginning to end: begun, resumed, stopped, and saved as a model."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from showtell import files, models
+from showtell.errors import Cancelled, ShowtellError, UsageError
+from showtell.training import curves
+from showtell.training.instruct import beginning, checkpoint, hub, loss, network, planning, preflight, saving, trackers
+from showtell.training.instruct.buckets import Order
+from showtell.training.instruct.checkpoint import State
+from showtell.training.instruct.latents import Cache, Words
+from showtell.training.instruct.network import Average
+from showtell.training.instruct.settings import Config, rate
+from showtell.training.instruct.stepping import Chunk, Material, chunks, reading, seed_dropout
+from showtell.training.loop import Report, cut_log, quiet
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from PIL import Image
+
+    from showtell.data.rows import Row
+
+Validation = Callable[[Any, int], tuple[dict[str, float], "Image.Image | None"]]
+Validator = Callable[[Config, Sequence["Row"]], Validation]
+LOG, MODEL = "log.jsonl", "model"
+_PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_TOO_MUCH = (
+    "out of memory: use a smaller train.micro_batch (the batch stays as it is), train.gradient_checkpointing: true, lora, or "
+    "a smaller data.resolution"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What a training leaves: ``model`` its folder, the last ``figures``, and ``notes``."""
+
+    model: Path
+    step: int
+    figures: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    pushed: str | None = None
+
+
+def train(
+    config: Config,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    device: str = "auto",
+    validate: Validator | None = None,
+    report: Report = quiet,
+) -> Result:
+    """Train into the folder ``out``, or go on with the run that is there, and return what it leaves.
+
+    Every random draw is keyed by the seed, the step and the sample's place in the batch: a run that was killed at any moment
+    and resumed is the uninterrupted one, on a CPU to the bit; micro batches and processes change rounding alone. Under
+    ``torchrun`` each process calls this; the first one writes. ``validate`` is told the configuration and the held-out rows,
+    and gives what is called with the pipeline and the step. Raises ``UsageError`` and its kin for wrong use, ``ShowtellError``
+    for a loss that is not finite, ``Cancelled`` for Ctrl-C, ``OutputError`` for a full disk; the last checkpoint stays.
+    """
+    out = Path(out)
+    beginning.check(config)
+    accelerator = beginning.accelerator(device)
+    if accelerator.num_processes > config.train.batch_size:
+        raise UsageError(
+            f"train.batch_size is {config.train.batch_size} for {accelerator.num_processes} processes: each needs a row"
+        )
+    if accelerator.is_main_process:
+        beginning.begin(config, out, resume=resume)
+    accelerator.wait_for_everyone()
+    with beginning.stopping() as stop, models.memory_errors(_TOO_MUCH):
+        return _Run(config, out, accelerator, validate, report, stop).go()
+
+
+class _Run:
+    """One process of a training."""
+
+    def __init__(
+        self,
+        config: Config,
+        out: Path,
+        accelerator: Accelerator,
+        validate: Validator | None,
+        report: Report,
+        stop: list[int],
+    ) -> None:
+        self.config, self.out, self.accelerator, self.stop = config, out, accelerator, stop
+        self.first = accelerator.is_main_process
+        self.report = report if self.first else quiet
+        world = accelerator.num_processes
+        preflight.estimate(config, world_size=world).check(preflight.free_memory(str(accelerator.device)))
+        self.net = network.load(config, device=str(accelerator.device))
+        self.examples = planning.examples_of(config, self.net, self.report)
+        self.told = {"config": config.as_dict(), "model": self.net.weights, "data": self.examples.fingerprint}
+        self.state = self._state()
+        self.material = self._material()
+        self.validation = self._validation(validate)
+        self.log = _Lines(out / LOG, self.state.step if self.first else None)
+        self.checks = _Lines(out / "validation.jsonl", self.state.step if self.first else None)
+        self.trackers = (
+            trackers.Trackers(config.save.trackers, out / "trackers", config, step=self.state.step)
+            if self.first and config.save.trackers
+            else None
+        )
+        self.figures: dict[str, float] = {}
+
+    def _state(self) -> State:
+        learned, train = self.net.learned, self.config.train
+        state = State(
+            learned=learned,
+            average=Average(learned, train.ema),
+            optimiser=network.optimiser_for(train, learned),
+            scaler=torch.amp.GradScaler(self.accelerator.device.type) if train.precision == "fp16" else None,
+        )
+        if (found := checkpoint.newest(self.out)) is not None:
+            checkpoint.load(state, found, self.told)
+        return state
+
+    def _material(self) -> Material:
+        config, pipe, examples, accelerator = self.config, self.net.pipe, self.examples, self.accelerator
+        alphas, kind = loss.schedule_of(pipe)
+        cache = None
+        if config.data.cache == "latents":
+            cache = Cache(self.out, pipe, examples, flip=config.data.flip, half=config.train.precision != "no")
+            cache.fill(
+                pipe,
+                rank=accelerator.process_index,
+                world=accelerator.num_processes,
+                tick=lambda done, total: self.report("latents", done, total, {}),
+            )
+            accelerator.wait_for_everyone()
+        return Material(
+            config=config,
+            pipe=pipe,
+            examples=examples,
+            order=Order(
+                bucket=tuple(one.frame for one in examples.train),
+                batch_size=config.train.batch_size,
+                seed=config.seed,
+                kind=config.data.order,
+                shard=tuple(one.shard for one in examples.train),
+            ),
+            words=Words(pipe, examples.train, tick=lambda done, total: self.report("words", done, total, {})),
+            cache=cache,
+            alphas=alphas.to(accelerator.device),
+            prediction_type=kind,
+        )
+
+    def _validation(self, validate: Validator | None) -> Validation | None:
+        wanted = self.config.validate.every is not None and self.examples.held_out
+        return validate(self.config, self.examples.held_out) if validate and wanted and self.first else None
+
+    def go(self) -> Result:
+        """Every step that is left, and the model in the end."""
+        unet = self.net.pipe.unet.train()
+        model = self.accelerator.prepare_model(unet) if self.accelerator.num_processes > 1 else unet
+        steps, world, rank = self.config.train.steps, self.accelerator.num_processes, self.accelerator.process_index
+        wanted = itertools.chain.from_iterable(
+            chunks(self.config, step, rank=rank, world=world) for step in range(self.state.step, steps)
+        )
+        saved = time.monotonic()
+        try:
+            with reading(self.material, wanted, self.config.data.workers) as batches:
+                while self.state.step < steps:
+                    stopped = self._step(model, batches)
+                    self._validate()
+                    if stopped or self._is_due(saved):
+                        self._save()
+                        saved = time.monotonic()
+                    if stopped and self.state.step < steps:
+                        raise Cancelled(
+                            f"interrupted after step {self.state.step} of {steps}; the run is kept: give the same command with "
+                            f"--resume to go on in {self.out}"
+                        )
+            return self._end()
+        finally:
+            if self.trackers is not None:
+                self.trackers.close()
+
+    def _is_due(self, saved: float) -> bool:
+        save, step = self.config.save, self.state.step
+        timed = save.seconds is not None and time.monotonic() - saved > save.seconds
+        return step % save.every == 0 or step == self.config.train.steps or timed
+
+    def _step(self, model: Any, batches: Iterator[Any]) -> bool:
+        """One step of the optimiser. Returns whether any process was asked to stop."""
+        config, state, accelerator = self.config, self.state, self.accelerator
+        started = time.monotonic()
+        learning_rate = rate(config.train, state.step)
+        for group in state.optimiser.param_groups:
+            group["lr"] = learning_rate
+        state.optimiser.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=accelerator.device)
+        own = chunks(config, state.step, rank=accelerator.process_index, world=accelerator.num_processes)
+        for batch in itertools.islice(batches, len(own)):
+            total += self._backward(model, batch)
+        flag = torch.tensor(float(bool(self.stop)), device=accelerator.device)
+        total, flag = accelerator.reduce(torch.stack((total, flag)), "sum").unbind()
+        norm = self._update(float(total))
+        self.figures = {"loss": float(total), "norm": norm, "learning_rate": learning_rate}
+        state.step += 1
+        state.seconds += time.monotonic() - started
+        if self.first:
+            self.log.add({"step": state.step, "seconds": round(state.seconds, 2)} | self.figures)
+            if self.trackers is not None:
+                self.trackers.log(state.step, self.figures)
+            self.report("training", state.step, config.train.steps, self.figures)
+        return bool(flag > 0)
+
+    def _backward(self, model: Any, batch: Any) -> torch.Tensor:
+        """The gradient of a chunk's share of the whole batch's mean loss, and that share."""
+        config, accelerator = self.config, self.accelerator
+        dtype = _PRECISIONS.get(config.train.precision)
+        chunk: Chunk = batch.chunk
+        seed_dropout(config, chunk)
+
+        def network(*args: Any, **named: Any) -> Any:
+            with torch.autocast(accelerator.device.type, dtype, enabled=dtype is not None):
+                return model(*args, **named)
+
+        with contextlib.nullcontext() if chunk.last else accelerator.no_sync(model):
+            share = self.material.losses(network, batch).sum() / config.train.batch_size
+            # processes' gradients are averaged, and their shares are to be summed
+            scaled = share * accelerator.num_processes
+            (self.state.scaler.scale(scaled) if self.state.scaler is not None else scaled).backward()
+        return share.detach()
+
+    def _update(self, total: float) -> float:
+        """The optimiser's step and the average's, and the gradient's norm. Raises ``ShowtellError`` for what is not finite."""
+        state, train = self.state, self.config.train
+        if state.scaler is not None:
+            state.scaler.unscale_(state.optimiser)
+        most = train.clip_norm if train.clip_norm is not None else float("inf")
+        norm = float(torch.nn.utils.clip_grad_norm_(list(state.learned.values()), most))
+        finite = {
+            "loss": total,
+            "gradient": norm if state.scaler is None else 0.0,
+        }  # fp16 leaves out such a step itself
+        for what, value in finite.items():
+            if not torch.isfinite(torch.tensor(value)):
+                kept = checkpoint.newest(self.out)
+                told = f"the last good state is {kept}" if kept else "nothing was saved yet"
+                raise ShowtellError(
+                    f"the {what} is not finite at step {state.step}; {told}; try a lower train.learning_rate"
+                )
+        if state.scaler is not None:
+            state.scaler.step(state.optimiser)
+            state.scaler.update()
+        else:
+            state.optimiser.step()
+        state.average.update(state.step)
+        return norm
+
+    def _validate(self) -> None:
+        """Figures and pictures of held-out rows, with the averaged weights; the training goes on as if it had not been."""
+        every, step = self.config.validate.every, self.state.step
+        if self.validation is None or not (step % (every or step) == 0 or step == self.config.train.steps):
+            return
+        with torch.random.fork_rng(), self.state.average.inside(self.net.pipe.unet):
+            figures, sheet = self.validation(self.net.pipe, step)
+        self.checks.add({"step": step} | figures)
+        if sheet is not None:
+            folder = files.make_folder(self.out / "samples")
+            try:
+                sheet.save(folder / f"step-{step:06d}.png")
+            except OSError as error:
+                raise files.output_error(folder, error) from error
+        if self.trackers is not None:
+            self.trackers.log(step, figures, {"samples": sheet} if sheet is not None else None)
+        self.report("validation", step, self.config.train.steps, figures)
+
+    def _save(self) -> None:
+        if self.first:
+            checkpoint.save(self.state, self.out, self.told, keep=self.config.save.keep)
+
+    def _end(self) -> Result:
+        """The model, from the averaged weights; and the hub, where it goes there."""
+        model, state, pushed = self.out / MODEL, self.state, None
+        if self.first:
+            told = self._told()
+            average = {name: tensor.detach() for name, tensor in state.average.state().items()}
+            saving.save_model(self.net.pipe, average, model, self.config, told, widened=self.net.widened, force=True)
+            curves.draw_curve(self.out / LOG, self.out / "loss.png", title=self.out.name)
+            if self.config.save.push_to_hub is not None:
+                pushed = hub.push(model, self.config.save.push_to_hub)
+        self.accelerator.wait_for_everyone()
+        return Result(model=model, step=state.step, figures=self.figures, pushed=pushed)
+
+    def _told(self) -> Mapping[str, Any]:
+        """What the model's card says of the run."""
+        found = self.examples
+        return {
+            "steps": self.state.step,
+            "seconds": round(self.state.seconds, 1),
+            "rows": len(found.train),
+            "held_out": len(found.held_out),
+            "problems": len(found.problems),
+            "buckets": found.buckets,
+            "processes": self.accelerator.num_processes,
+            "loss": self.figures.get("loss"),
+            "validation": (self.checks.kept or [{}])[-1],
+        }
+
+
+class _Lines:
+    """A file of JSON lines, cut back to the step that a run goes on from; nothing where ``step`` is None."""
+
+    def __init__(self, path: Path, step: int | None) -> None:
+        self.path, self.kept = (path, cut_log(path, step)) if step is not None else (None, [])
+
+    def add(self, line: dict[str, Any]) -> None:
+        """Raises ``OutputError`` where the disk is full."""
+        self.kept = [*self.kept[-1:], line]
+        if self.path is None:
+            return
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise files.output_error(self.path, error) from error
