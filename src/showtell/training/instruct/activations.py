@@ -42,7 +42,7 @@ def count(
     """
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    unet = _network(shapes, lora, frozen=_HALF.get(precision))
+    unet = _network(shapes, lora)
     learned = sum(p.numel() for p in unet.parameters() if p.requires_grad)
     with FakeTensorMode():  # shapes, dtypes and a device, and no numbers
         _give_device(unet)
@@ -52,7 +52,7 @@ def count(
     return Counted(fixed=max(0, 2 * one - two), per_row=two - one, learned=learned)
 
 
-def _network(shapes: Shapes, lora: Lora | None, *, frozen: torch.dtype | None) -> Any:
+def _network(shapes: Shapes, lora: Lora | None) -> Any:
     """The network that is trained, on the meta device."""
     from diffusers import UNet2DConditionModel
 
@@ -60,7 +60,6 @@ def _network(shapes: Shapes, lora: Lora | None, *, frozen: torch.dtype | None) -
     with loading.silent(), torch.device("meta"):
         unet = UNet2DConditionModel.from_config(dict(shapes.unet) | wide)
         if lora is not None:
-            unet = unet.to(frozen) if frozen else unet
             adapters.attach(unet, lora, 0, widened=shapes.widened)
     return unet.train()
 

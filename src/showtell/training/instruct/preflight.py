@@ -147,13 +147,13 @@ def _network(shapes: Shapes) -> int:
 
 
 def _parts(config: Config, shapes: Shapes, learned: int, fixed: int, world_size: int) -> dict[str, int]:
+    """Every network is held in float32; mixed precision makes its copies while it runs."""
     train = config.train
-    frozen = 4 if train.precision == "no" else 2
-    unet = _network(shapes)
+    adapters = learned if config.lora is not None else 0
     found = {
-        "UNet": 4 * unet if config.lora is None else frozen * (unet - learned) + 4 * learned,
-        "autoencoder": frozen * shapes.counts["vae"],
-        "text encoder": frozen * shapes.counts["text_encoder"],
+        "UNet": 4 * (_network(shapes) + adapters),
+        "autoencoder": 4 * shapes.counts["vae"],
+        "text encoder": 4 * shapes.counts["text_encoder"],
         "gradients": 4 * learned,
         "optimiser": (2 if train.optimiser == "adamw8bit" else 8) * learned,
         "averaged weights": 0 if train.ema is None else 4 * learned,
@@ -167,7 +167,7 @@ def _encoding(config: Config, shapes: Shapes, side: int) -> int:
     """Bytes of a row while its two pictures are encoded, before the forward."""
     if config.data.cache == "latents":
         return 0
-    return 2 * _ENCODING_MAPS * shapes.vae_channels * side * side * (4 if config.train.precision == "no" else 2)
+    return 4 * 2 * _ENCODING_MAPS * shapes.vae_channels * side * side
 
 
 def free_memory(device: str = "cpu") -> int:
