@@ -1,4 +1,4 @@
-"""`showtell train`: the starter models, again, from nothing."""
+"""`showtell train`: the starter models, again, from nothing; and an editor of your own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from showtell import files
-from showtell.cli import console, options
+from showtell.cli import console, options, train_instruct
 from showtell.errors import Cancelled, OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -23,9 +23,9 @@ Stage = Literal["data", "clip", "autoencoder", "base", "instruct"]
 
 
 def register(app: typer.Typer) -> None:
-    train = typer.Typer(help="Train models from nothing.", epilog=EPILOG)
-    train.callback()(lambda: None)
+    train = typer.Typer(help="Train models: the starters from nothing, or an editor of your own.", epilog=EPILOG)
     train.command("starter", epilog=EPILOG)(starter)
+    train_instruct.register(train)
     app.add_typer(train, name="train")
 
 
@@ -111,7 +111,7 @@ def _check(out: Path, *, resume: bool) -> None:
 def _reporting(*, as_json: bool) -> Iterator[Report]:
     """A bar for each stage on a terminal; in a pipe one line on stderr when a stage begins."""
     if sys.stderr.isatty() and not as_json:
-        with _bars() as report:
+        with bars() as report:
             yield report
         return
     begun: set[str] = set()
@@ -125,7 +125,8 @@ def _reporting(*, as_json: bool) -> Iterator[Report]:
 
 
 @contextmanager
-def _bars() -> Iterator[Report]:
+def bars() -> Iterator[Report]:
+    """A bar for each stage, with its figures beside it."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 

@@ -19,6 +19,7 @@ from showtell.data import openers, tars
 from showtell.data.reading import unbracketed
 from showtell.data.rows import Problem, Row
 from showtell.errors import ImageError, UsageError
+from showtell.scenes.render import SIZE
 from showtell.training.instruct import buckets
 from showtell.training.instruct.settings import Config
 
@@ -188,6 +189,8 @@ def _measured(rows: Sequence[Row]) -> Iterator[tuple[int, int] | str]:
 
 def _size_of_pair(row: Row) -> tuple[int, int] | str:
     assert row.after is not None
+    if row.truth is not None:  # a scene, which is drawn when it is opened
+        return SIZE, SIZE
     try:
         before, after = size_of(row.before), size_of(row.after)
     except UsageError as error:

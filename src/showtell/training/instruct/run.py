@@ -21,6 +21,7 @@ from showtell.training.instruct.buckets import Order
 from showtell.training.instruct.checkpoint import State
 from showtell.training.instruct.latents import Cache, Words
 from showtell.training.instruct.network import Average
+from showtell.training.instruct.rows import Examples
 from showtell.training.instruct.settings import Config, rate
 from showtell.training.instruct.stepping import Chunk, Material, chunks, reading, seed_dropout
 from showtell.training.loop import Report, cut_log, quiet
@@ -35,6 +36,8 @@ Validation = Callable[[Any, int], tuple[dict[str, float], "Image.Image | None"]]
 Validator = Callable[[Config, Sequence["Row"]], Validation]
 LOG, MODEL = "log.jsonl", "model"
 _PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_FIRST = 20
+"""Rows that were left out are named up to so many."""
 _TOO_MUCH = (
     "out of memory: use a smaller train.micro_batch (the batch stays as it is), train.gradient_checkpointing: true, lora, or "
     "a smaller data.resolution"
@@ -43,10 +46,13 @@ _TOO_MUCH = (
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What a training leaves: ``model`` its folder, the last ``figures``, and ``notes``."""
+    """What a training leaves: ``model`` its folder, the last ``figures``, how many rows there were, and ``notes``."""
 
     model: Path
     step: int
+    rows: int
+    held_out: int
+    left_out: int
     figures: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     pushed: str | None = None
@@ -295,7 +301,17 @@ class _Run:
             if self.config.save.push_to_hub is not None:
                 pushed = hub.push(model, self.config.save.push_to_hub)
         self.accelerator.wait_for_everyone()
-        return Result(model=model, step=state.step, figures=self.figures, pushed=pushed)
+        found = self.examples
+        return Result(
+            model=model,
+            step=state.step,
+            rows=len(found.train),
+            held_out=len(found.held_out),
+            left_out=len(found.problems),
+            figures=self.figures,
+            notes=notes_of(found),
+            pushed=pushed,
+        )
 
     def _told(self) -> Mapping[str, Any]:
         """What the model's card says of the run."""
@@ -311,6 +327,17 @@ class _Run:
             "loss": self.figures.get("loss"),
             "validation": (self.checks.kept or [{}])[-1],
         }
+
+
+def notes_of(examples: Examples) -> tuple[str, ...]:
+    """What a user should know of the rows: the first that were left out, and how many."""
+    problems = examples.problems
+    notes = [f"left out: {one.id}: {one.what}" for one in problems[:_FIRST]]
+    if len(problems) > _FIRST:
+        notes.append(f"left out: {len(problems) - _FIRST} more rows")
+    if examples.cut:
+        notes.append(f"the words of {examples.cut} rows were cut at the end: the text encoder has no room for them")
+    return tuple(notes)
 
 
 class _Lines:
