@@ -1,21 +1,322 @@
-"""Validation while an editor is trained: pictures of held-out rows and figures, which leave the training as it was."""
+"""Validation while an editor is trained: edits of held-out rows and their figures, which leave the training as it was.
+
+Every figure is of the same rows with the same draws each time: what changes from one validation to the next is the network.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import hashlib
+import math
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from . import drawing, loading
+from .errors import ShowtellError, ShowtellWarning
+
 if TYPE_CHECKING:
+    import numpy as np
+    import torch
     from PIL import Image
 
     from .data.rows import Row
+    from .metrics.clip import Clip
+    from .training.instruct.latents import Encoded
     from .training.instruct.settings import Config
 
-Validate = "Callable[[Any, int], tuple[dict[str, float], Image.Image | None]]"
+_BATCH = 8
+#: Successive noise levels are this far apart on the circle [0, 1): any number of them is spread evenly.
+_GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 def validator(
-    config: Config, rows: Sequence[Row], *, clip: str | None = "starter-clip"
+    config: Config, rows: Sequence[Row], *, clip: str | None = "auto"
 ) -> Callable[[Any, int], tuple[dict[str, float], Image.Image | None]]:
-    """What ``run.train`` calls every so many steps with a pipeline, whose UNet holds the averaged weights, and the step."""
-    raise NotImplementedError
+    """What a training calls every so many steps with its pipeline, whose UNet holds the weights to be judged, and the step.
+
+    It edits the first ``validate.metrics_rows`` of the held-out ``rows`` (at least ``validate.rows``) by ``Editor.edit``, each
+    with a seed of its own, and returns figures and a sheet of the first ``validate.rows``: before, result, after; None for 0.
+
+    The figures: ``held_out_loss``, the training's loss on one fixed draw a row, noise levels spread evenly, nothing left out;
+    ``l1_to_after``, the mean absolute difference to the true picture, [0, 1]; ``clip_image`` (CLIP-I of result and before) and,
+    where there are captions, ``clip_directional`` (features of unit length); ``right``, the share of right edits of drawn
+    scenes, and ``right_inside``. ``rows`` counts what they are of and ``failed`` what could not be edited. ``clip`` names the
+    CLIP; "auto" is starter-clip for starters and drawn scenes, which it knows, else none.
+
+    The network's mode, its gradients and every global generator are as they were afterwards.
+    """
+    return _Validator(config=config, rows=[row for row in rows if row.after is not None], clip_name=clip)
+
+
+@dataclass(kw_only=True, eq=False)
+class _Validator:
+    """Remembers what does not change from one validation to the next: pictures, their latents, the CLIP and its features."""
+
+    config: Config
+    rows: list[Row]
+    clip_name: str | None
+    encoded: list[_Sample] | None = None
+    clip: Clip | None = None
+    features: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    def __call__(self, pipe: Any, step: int) -> tuple[dict[str, float], Image.Image | None]:
+        wanted = self.config.validate
+        rows = self.rows[: max(wanted.rows, wanted.metrics_rows)]
+        if not rows:
+            return {}, None
+        with _as_it_was(pipe):
+            figures = self._loss(pipe, rows[: wanted.metrics_rows])
+            shown = self._edited(pipe, rows)
+            figures |= self._figures(pipe, shown[: wanted.metrics_rows])
+            sheet = _sheet(shown[: wanted.rows], step) if wanted.rows else None
+        return figures, sheet
+
+    def _edited(self, pipe: Any, rows: Sequence[Row]) -> list[_Shown]:
+        from .data.reading import unbracketed
+        from .editor import Editor
+        from .training.instruct.card import guidance
+
+        editor = Editor(pipe, model_id=self.config.model, card={"defaults": {"ip2p": guidance(self.config)}})
+        editor._stored_scheduler = pipe.scheduler  # stored with the weights, as when the model is loaded
+        shown = [_Shown(row=row) for row in rows]
+        for one in shown:
+            with _noted(one):
+                one.before, one.after = one.row.before(), one.row.after() if one.row.after else None
+        open_ = [one for one in shown if one.after is not None]
+        if not open_:
+            return shown
+        edits = editor.edit(
+            [one.before for one in open_],
+            [[unbracketed(text) for text in one.row.instructions] for one in open_],
+            method="ip2p",
+            seed=[_key(self.config, one.row.id) & 0x7FFFFFFF for one in open_],
+            batch_size=_BATCH,
+        )
+        for one, edit in zip(open_, edits, strict=True):
+            if isinstance(edit, ShowtellError):
+                one.wrong = str(edit)
+            else:
+                one.result = edit.image.convert("RGB")
+        return shown
+
+    def _figures(self, pipe: Any, shown: Sequence[_Shown]) -> dict[str, float]:
+        from . import scenes
+
+        good = [one for one in shown if one.result is not None]
+        found: dict[str, float] = {"rows": len(good), "failed": len(shown) - len(good)}
+        if not good:
+            return found
+        found["l1_to_after"] = _mean([_l1(one) for one in good])
+        found |= self._similarities(pipe, good)
+        drawn = [(one.row.truth, one.result) for one in good]
+        scored = [scenes.score(case, result) for case, result in drawn if case is not None and result is not None]
+        if scored:
+            found["right"] = _mean([float(score.success) for score in scored])
+            found["right_inside"] = _mean([float(score.inside) for score in scored])
+        return found
+
+    def _similarities(self, pipe: Any, good: Sequence[_Shown]) -> dict[str, float]:
+        """CLIP-I of all, CLIP-D of those with both captions."""
+        import torch
+
+        from .metrics.clip import clip_d, clip_i
+
+        clip = self._clip(pipe)
+        if clip is None:
+            return {}
+        for one in good:
+            if one.row.id not in self.features:
+                captions = [one.row.source_caption, one.row.target_caption]
+                texts = clip.text_features(captions) if all(captions) else torch.zeros(0, 0)
+                pictures = clip.image_features([one.opened])
+                self.features[one.row.id] = torch.cat([pictures, texts.to(pictures)]) if len(texts) else pictures
+        results = clip.image_features([one.result for one in good if one.result is not None])
+        known = [self.features[one.row.id] for one in good]
+        found = {"clip_image": float(clip_i(torch.stack([k[0] for k in known]), results).mean())}
+        told = [i for i, k in enumerate(known) if len(k) == 3]
+        if told:
+            before, source, target = (torch.stack([known[i][n] for i in told]) for n in range(3))
+            values = clip_d(before, results[told], source, target, unit=True)
+            values = values[values.isfinite()]  # an edit that changed nothing has no direction
+            found["clip_directional_rows"] = len(values)
+            if len(values):
+                found["clip_directional"] = float(values.mean())
+        return found
+
+    def _clip(self, pipe: Any) -> Clip | None:
+        name = self.clip_name
+        if name == "auto":
+            drawn = any(row.truth is not None for row in self.rows)
+            name = "starter-clip" if drawn or self.config.model in loading.STARTERS else None
+        if name is not None and self.clip is None:
+            from . import models
+            from .metrics.clip import Clip
+
+            self.clip = Clip.load(name, device=str(models.device_of(pipe)))
+        return self.clip
+
+    def _loss(self, pipe: Any, rows: Sequence[Row]) -> dict[str, float]:
+        """The denoising loss of the rows that can be read, on draws that are always the same."""
+        import torch
+
+        from . import models
+        from .training.instruct import loss
+
+        if self.encoded is None:
+            self.encoded = _encoded(pipe, self.config, rows)
+        alphas, kind = loss.schedule_of(pipe)
+        device, total = models.device_of(pipe), 0.0
+        for part in _alike(self.encoded):
+            before, after, noise, context = (
+                torch.stack([getattr(one, name) for one in part]).to(device)
+                for name in ("before", "after", "noise", "context")
+            )
+            t = loss.levels(torch.tensor([one.level for one in part]), len(alphas), 1.0).to(device)
+            found = loss.losses(
+                pipe.unet, z=models.scaled(pipe, after), image=before, context=context, noise=noise, t=t,
+                alphas=alphas.to(device), prediction_type=kind,
+            )  # fmt: skip
+            total += float(found.sum())
+        return {"held_out_loss": total / len(self.encoded)} if self.encoded else {}
+
+
+@dataclass(kw_only=True, eq=False)
+class _Shown:
+    """A row, its pictures, what became of it, or what is wrong with it."""
+
+    row: Row
+    before: Image.Image | None = None
+    after: Image.Image | None = None
+    result: Image.Image | None = None
+    wrong: str = ""
+
+    @property
+    def opened(self) -> Image.Image:
+        assert self.before is not None
+        return self.before
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Sample:
+    """What a row's loss is made of: unscaled latents of its pictures and noise, (4, h, w), words (77, d), level in [0, 1)."""
+
+    before: torch.Tensor
+    after: torch.Tensor
+    noise: torch.Tensor
+    context: torch.Tensor
+    level: float
+
+
+@contextlib.contextmanager
+def _as_it_was(pipe: Any) -> Iterator[None]:
+    """Nothing learns, nothing random is taken from the training, and the network's mode comes back."""
+    import torch
+
+    training = pipe.unet.training
+    pipe.unet.eval()
+    try:
+        with torch.random.fork_rng(), torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", ShowtellWarning)
+            yield
+    finally:
+        pipe.unet.train(training)
+
+
+@contextlib.contextmanager
+def _noted(one: _Shown) -> Iterator[None]:
+    """What is wrong with a row is its own affair."""
+    try:
+        yield
+    except ShowtellError as error:
+        one.wrong = str(error)
+
+
+def _key(config: Config, name: str) -> int:
+    """63 bits of the training's seed and a row's name."""
+    return int.from_bytes(hashlib.sha256(f"validation:{config.seed}:{name}".encode()).digest()[:8], "big") >> 1
+
+
+def _encoded(pipe: Any, config: Config, rows: Sequence[Row]) -> list[_Sample]:
+    """The rows as the training would take them, without flips and crops of their own; those that cannot be read are left out."""
+    from . import models
+    from .training.instruct import buckets
+
+    side = config.data.resolution or models.resolution(pipe)
+    frames = buckets.frames(side, models.size_multiple(pipe), several=config.data.buckets)
+    found: list[_Sample] = []
+    for index, row in enumerate(rows):
+        with contextlib.suppress(ShowtellError):
+            found.append(_sample(pipe, config, row, frames, level=(0.5 + index * _GOLDEN) % 1))
+    return found
+
+
+def _sample(pipe: Any, config: Config, row: Row, frames: Sequence[tuple[int, int]], *, level: float) -> _Sample:
+    import torch
+
+    from . import instruction, models
+    from .training.instruct import buckets, latents
+    from .training.instruct.rows import Example, words_of
+
+    assert row.after is not None
+    before, after = row.before(), row.after()
+    words, _ = instruction.cut(pipe, words_of(row))
+    ids = tuple(instruction.lay_out(pipe, [words])[0])
+    frame = buckets.nearest(before.size, frames)
+    example = Example(
+        id=row.id, words="", ids=ids, before=lambda: before, after=lambda: after, size=before.size, frame=frame
+    )
+    encoded: Encoded = latents.encode(pipe, latents.pixels([example], frames[frame], [False], [(0.5, 0.5)]))
+    draw = torch.Generator().manual_seed(_key(config, row.id))
+    return _Sample(
+        before=encoded.before[0].cpu(),
+        after=encoded.mean[0].cpu(),
+        noise=torch.randn(encoded.mean.shape[1:], generator=draw),
+        context=models.encode_ids(pipe, torch.tensor([ids]))[0].cpu(),
+        level=level,
+    )
+
+
+def _alike(samples: Sequence[_Sample]) -> Iterator[list[_Sample]]:
+    """Batches of samples of one size."""
+    by_size: dict[tuple[int, ...], list[_Sample]] = {}
+    for one in samples:
+        by_size.setdefault(tuple(one.noise.shape), []).append(one)
+    for alike in by_size.values():
+        for start in range(0, len(alike), _BATCH):
+            yield alike[start : start + _BATCH]
+
+
+def _l1(one: _Shown) -> float:
+    import numpy as np
+
+    assert one.result is not None and one.after is not None
+    after = one.after if one.after.size == one.result.size else one.after.resize(one.result.size)
+    return float(np.abs(_values(one.result) - _values(after)).mean())
+
+
+def _values(picture: Image.Image) -> np.ndarray:
+    import numpy as np
+
+    return np.asarray(picture.convert("RGB"), np.float64) / 255
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def _sheet(shown: Sequence[_Shown], step: int) -> Image.Image:
+    """A row of the sheet for each row: before, result, after, under its words."""
+    from PIL import Image
+
+    sections = []
+    for one in shown:
+        blank = Image.new("RGB", one.before.size if one.before else (64, 64), drawing.PAPER)
+        pictures = (("before", one.before), ("result", one.result), ("after", one.after))
+        tiles = [
+            drawing.Tile(picture=picture or blank, caption=name, note="" if picture else one.wrong)
+            for name, picture in pictures
+        ]
+        sections.append((", ".join(one.row.instructions), tiles))
+    return drawing.page(f"Step {step}", sections, subtitle="Held-out rows, with the averaged weights", columns=3)
