@@ -225,6 +225,29 @@ def load_tokenizer(name_or_path: str | os.PathLike[str]) -> Any:
         return CLIPTokenizer.from_pretrained(inside if os.path.isdir(inside) else name)
 
 
+def load_language(name_or_path: str | os.PathLike[str], *, device: str = "auto", dtype: Any = None) -> tuple[Any, Any]:
+    """A causal language model (eval) and its tokenizer, which pads on the left: a folder or a hub id. Code that comes with a
+    model is never run.
+
+    ``dtype`` is by default float32 on a CPU and the model's own elsewhere. Raises ``ModelError``, one line, for whatever cannot
+    be loaded, or lacks weights.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    name, target = os.fspath(name_or_path), pick_device(device)
+    wanted = pick_dtype(dtype) or (pick_dtype("float32") if target == "cpu" else "auto")
+    with _one_line(name):
+        words = AutoTokenizer.from_pretrained(name, trust_remote_code=False, padding_side="left")
+        model, report = AutoModelForCausalLM.from_pretrained(
+            name, dtype=wanted, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+        )
+        if missing := sorted(report["missing_keys"]):
+            raise ModelError(f"{name}: its weights are incomplete ({missing[0]} is missing)")
+        if words.pad_token_id is None:
+            words.pad_token = words.eos_token or words.convert_ids_to_tokens(0)
+        return model.eval().to(target), words
+
+
 def load_tensors(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The tensors of a ``.safetensors`` file, by name. Raises ``ModelError``, one line, for what is missing or is none."""
     from safetensors.torch import load_file

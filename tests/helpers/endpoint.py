@@ -36,6 +36,7 @@ class Fake:
     asked: list[dict[str, Any]] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     keys: list[str | None] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 @contextmanager
@@ -46,10 +47,12 @@ def served(answers: Callable[[int], str | bytes | Reply]) -> Iterator[Fake]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            fake.asked.append(json.loads(body))
-            fake.paths.append(self.path)
-            fake.keys.append(self.headers.get("Authorization"))
-            answer = answers(len(fake.asked) - 1)
+            with fake.lock:
+                number = len(fake.asked)
+                fake.asked.append(json.loads(body))
+                fake.paths.append(self.path)
+                fake.keys.append(self.headers.get("Authorization"))
+            answer = answers(number)
             if isinstance(answer, Reply):
                 if answer.status is None:
                     self.close_connection = True

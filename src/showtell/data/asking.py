@@ -1,9 +1,10 @@
-"""Asking a model behind an OpenAI-compatible endpoint: one picture, some words, one answer. Standard library only."""
+"""Asking a model behind an OpenAI-compatible endpoint: a conversation, one answer. Standard library only."""
 
 from __future__ import annotations
 
 import http.client
 import json
+import threading
 import time
 import urllib.error
 import urllib.parse
@@ -36,12 +37,60 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Usage:
+    """Tokens that were read and written; ``rough`` where the endpoint did not count them and characters / 4 stands for them."""
+
+    read: int = 0
+    written: int = 0
+    rough: bool = False
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(read=self.read + other.read, written=self.written + other.written, rough=self.rough or other.rough)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What the model said, and the tokens that it took."""
+
+    text: str
+    usage: Usage
+
+
+class Pace:
+    """Spaces requests of all threads evenly, ``per_minute`` at most: called before each, it returns when that may be sent."""
+
+    def __init__(
+        self,
+        per_minute: float,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._gap, self._clock, self._pause = 60.0 / per_minute, clock, pause
+        self._lock, self._next = threading.Lock(), float("-inf")
+
+    def __call__(self) -> None:
+        """Wait for this request's turn."""
+        with self._lock:
+            now = self._clock()
+            turn = max(now, self._next)
+            self._next = turn + self._gap
+        if turn > now:
+            self._pause(turn - now)
+
+
+def at_once() -> None:
+    """The pace of requests that need not wait."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Endpoint:
     """Where a model answers: ``POST {url}/chat/completions``.
 
     ``key`` goes into the Authorization header and nowhere else. ``retries`` repetitions follow on 429, 5xx, a broken connection
     or no answer within ``timeout`` seconds; the pause doubles from ``wait`` seconds, or is what ``Retry-After`` says, at most
-    ``MAX_WAIT``.
+    ``MAX_WAIT``. ``options`` go with each question (``temperature``, ``max_tokens``); ``pace`` is called before each request,
+    repetitions among them (:class:`Pace`).
     """
 
     url: str
@@ -51,6 +100,8 @@ class Endpoint:
     retries: int = 5
     wait: float = 1.0
     pause: Callable[[float], None] = field(default=time.sleep, repr=False, compare=False)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    pace: Callable[[], None] = field(default=at_once, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Raises ``UsageError`` for what is no http or https address, one with a key in it, or a key that no header can hold."""
@@ -71,10 +122,28 @@ class Endpoint:
 
     def ask(self, messages: Sequence[Mapping[str, Any]]) -> str:
         """The model's answer to a conversation, as text. Raises ``Refused`` or ``Unanswered``."""
-        body = json.dumps({"model": self.model, "messages": list(messages)}).encode()
+        return self.answer(messages).text
+
+    def answer(self, messages: Sequence[Mapping[str, Any]]) -> Answer:
+        """The model's answer to a conversation, and its tokens. Raises ``Refused`` or ``Unanswered``."""
+        talk = list(messages)
+        data = self._tried("chat/completions", {"model": self.model, "messages": talk, **self.options})
+        text = _text(data)
+        return Answer(text=text, usage=_usage(data) or Usage(read=tokens(talk), written=tokens(text), rough=True))
+
+    def flagged(self, texts: Sequence[str]) -> str | None:
+        """What the endpoint's moderation (``POST {url}/moderations``) has against any of the texts, or None.
+
+        Raises ``Refused``, also where the endpoint has no moderation, or ``Unanswered``.
+        """
+        return _flags(self._tried("moderations", {"input": list(texts)}))
+
+    def _tried(self, room: str, question: Mapping[str, Any]) -> bytes:
+        body = json.dumps(question).encode()
         for attempt in range(self.retries + 1):
+            self.pace()
             try:
-                return _text(self._post(body))
+                return self._post(room, body)
             except _Busy as busy:
                 if attempt == self.retries:
                     raise Unanswered(f"{self.url}: {busy} ({attempt + 1} times)") from busy
@@ -82,11 +151,11 @@ class Endpoint:
                 self.pause(min(max(wait, 0.0), MAX_WAIT))
         raise AssertionError("unreachable")
 
-    def _post(self, body: bytes) -> bytes:
+    def _post(self, room: str, body: bytes) -> bytes:
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         if self.key:
             headers["Authorization"] = f"Bearer {self.key}"
-        address = f"{self.url.rstrip('/')}/chat/completions"
+        address = f"{self.url.rstrip('/')}/{room}"
         request = urllib.request.Request(address, data=body, headers=headers, method="POST")
         try:
             with urllib.request.build_opener(_NoRedirect).open(request, timeout=self.timeout) as answer:
@@ -122,7 +191,7 @@ def _status(url: str, error: urllib.error.HTTPError) -> Exception:
         said = ""
     if 300 <= error.code < 400:
         return Refused(f"{url}: redirects elsewhere (status {error.code}): give the final address")
-    if error.code in (401, 403, 404, 405):
+    if error.code in (401, 402, 403, 404, 405):
         return Refused(f"{url}: refused (status {error.code}: {said}): check the address, --model and the key")
     return Unanswered(f"{url}: the question was refused (status {error.code}: {said})")
 
@@ -147,3 +216,30 @@ def _text(data: bytes) -> str:
     if not isinstance(content, str) or not content.strip():
         raise Unanswered("the endpoint's answer is empty")
     return content
+
+
+def _usage(data: bytes) -> Usage | None:
+    """The tokens that an answer says it took; None where it says nothing that can be used."""
+    told = json.loads(data).get("usage")
+    counts = [told.get(key) for key in ("prompt_tokens", "completion_tokens")] if isinstance(told, Mapping) else []
+    if len(counts) != 2 or not all(type(count) is int and 0 <= count < 2**53 for count in counts):
+        return None
+    return Usage(read=counts[0], written=counts[1])
+
+
+def tokens(said: Any) -> int:
+    """Roughly how many tokens a text or a conversation has: characters / 4."""
+    if isinstance(said, str):
+        return -(-len(said) // 4)
+    return sum(tokens(str(message.get("content", ""))) for message in said)
+
+
+def _flags(data: bytes) -> str | None:
+    """The categories that any of a moderation's results names."""
+    try:
+        results = json.loads(data)["results"]
+        bad = [result for result in results if result["flagged"]]
+        named = {str(name) for result in bad for name, found in (result.get("categories") or {}).items() if found}
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise Unanswered("the endpoint's answer is not a moderation") from error
+    return ", ".join(sorted(named))[:200] or "flagged" if bad else None

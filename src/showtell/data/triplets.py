@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from . import scenes
 from .reading import Found, Unusable, from_json, json_lines, words
 from .rows import Dataset, Row, safe_id
 
@@ -95,6 +94,8 @@ def load(path: str | os.PathLike[str]) -> Dataset:
 
 
 def _drawn(one: Triplet) -> Row:
+    from . import scenes  # draws with torch, which those who only write triplets need not wait for
+
     if one.scene is None:
         raise Unusable("missing file", "comes from no scene: there is no true picture of it")
     row = scenes.row(one.scene, edits=one.edits, actions=one.actions or None, split=one.split or "heldout")

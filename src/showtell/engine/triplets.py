@@ -18,6 +18,7 @@ from ..data.triplets import Triplet, written
 from ..errors import OutputError
 from ..recipe import versions
 from .triplets_checks import Checks, sift
+from .triplets_journal import Journal
 
 FORMAT = 1
 
@@ -58,9 +59,11 @@ def check(out: str | os.PathLike[str], *, resume: bool = False, force: bool = Fa
     out = Path(out)
     if out.suffix.lower() != ".jsonl":
         raise OutputError(f"{out}: the file is .jsonl")
-    for path in (out, beside(out, "recipe.json"), beside(out, "journal.jsonl")):
+    journal = Journal(path=beside(out, "journal.jsonl"))
+    for path in (out, beside(out, "recipe.json"), journal.path):
+        begun = path == journal.path and path.is_file() and journal.is_empty()
         try:
-            files.check_output(path, force=force or resume)
+            files.check_output(path, force=force or resume or begun)
         except OutputError as error:
             if not path.is_file() or force or resume:
                 raise
