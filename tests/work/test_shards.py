@@ -231,6 +231,14 @@ def test_a_disk_that_fills_up_within_a_shard_leaves_nothing_corrupt(tmp_path):
     assert report.before >= 4 and json.loads((folder / "manifest.json").read_text())["rows"] == 10
 
 
+def test_more_rows_may_be_asked_for_later_and_fewer_again(whole, tmp_path):
+    go(tmp_path, rows(6))
+    report = go(tmp_path)
+    assert report.before == 4 and report.made == 6  # the half shard is made again, the whole one is not
+    assert contents(tmp_path) == contents(whole)
+    assert go(tmp_path, rows(6)).made == 0 and contents(tmp_path) == contents(whole)
+
+
 def test_a_store_can_be_handed_to_another_process(tmp_path):
     import pickle
 

@@ -84,7 +84,7 @@ def make(
         out,
         {
             "command": "dataset pictures",
-            "settings": {**asdict(settled), "size": size, "encoding": encoding, "limit": limit, "shard_size": shard_size},
+            "settings": {**asdict(settled), "size": size, "encoding": encoding, "shard_size": shard_size},
             "origin": origin,
             "model": {
                 "id": editor.model_id, "weights": models.weights_hash(editor.pipe),

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +51,8 @@ class ShardStore:
 
     def pending(self, items: Sequence[Item]) -> list[Item]:
         """See ``Store``."""
-        whole = {shard for shard in {item.shard for item in items} if self._whole(shard)}
+        counts = Counter(item.shard for item in items)
+        whole = {shard for shard, count in counts.items() if self._whole(shard, count)}
         return [item for item in items if item.shard not in whole and not self._made(item)]
 
     def keep(self, item: Item, done: Done) -> None:
@@ -59,7 +61,7 @@ class ShardStore:
 
     def close(self, shard: int, items: Sequence[Item]) -> None:
         """See ``Store``. Rows that failed stay out; while there are some, the others' parts stay, for a later run."""
-        if self._whole(shard):
+        if self._whole(shard, len(items)):
             shutil.rmtree(self._parts(shard), ignore_errors=True)  # left by a run that was killed just here
             return
         found = [parts.read(self._parts(shard), item.id) for item in items]
@@ -113,9 +115,14 @@ class ShardStore:
     def _entry(self, shard: int) -> Path:
         return self.folder / "records" / f"{shard:06d}.json"
 
-    def _whole(self, shard: int) -> bool:
-        """Whether a shard is packed and none of its rows failed."""
-        return self._entry(shard).is_file() and not _entry(self._entry(shard))["failed"]
+    def _whole(self, shard: int, count: int) -> bool:
+        """Whether a shard of at least so many rows is packed and none of them failed. One that was packed when fewer rows were
+        asked for is made again.
+        """
+        if not self._entry(shard).is_file():
+            return False
+        entry = _entry(self._entry(shard))
+        return not entry["failed"] and entry["asked"] >= count
 
     def _made(self, item: Item) -> bool:
         part = parts.read(self._parts(item.shard), item.id)
@@ -162,7 +169,7 @@ def _slow(file: Any) -> str:
 
 def _entry(path: Path) -> dict[str, Any]:
     found = _json(path)
-    if not isinstance(found.get("failed"), list) or not isinstance(found.get("rows"), int):
+    if not isinstance(found.get("failed"), list) or not all(isinstance(found.get(k), int) for k in ("rows", "asked")):
         raise FileFormatError(f"{path}: is not the entry of a shard: remove it to pack the shard again")
     return found
 
