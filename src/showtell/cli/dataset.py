@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from showtell.cli import console, imagined, options, triplets
+from showtell.cli import console, filtering, imagined, options, triplets
 from showtell.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def register(app: typer.Typer) -> None:
     group.command("check", epilog=EPILOG)(check)
     group.command("foi", epilog=FOI_EPILOG)(foi)
     group.command("pictures", epilog=imagined.EPILOG)(imagined.pictures)
+    group.command("filter", epilog=filtering.EPILOG)(filtering.sieve)
     triplets.register(group)
     app.add_typer(group, name="dataset")
 

@@ -67,7 +67,7 @@ def add(
 
     Raises ``FileFormatError`` for what is no table, or lacks the column of a picture.
     """
-    with _readable(file):
+    with readable(file):
         table = Table.of(file)
         before, after = (
             _picture(table, known, role) for known, role in ((names.before, "before"), (names.after, "after"))
@@ -109,8 +109,8 @@ def _row(label: str, record: Mapping[str, Any], before: Any, after: Any, names: 
 
 
 @contextlib.contextmanager
-def _readable(file: Path) -> Iterator[None]:
-    """Whatever pyarrow raises becomes one line with the file's name."""
+def readable(file: Path) -> Iterator[None]:
+    """Whatever pyarrow raises in the block becomes ``FileFormatError`` with the file's name; without it, ``ModelError``."""
     try:
         import pyarrow
     except ImportError as error:

@@ -32,6 +32,13 @@ class Cell:
     def open(self) -> Picture:
         """The picture with whatever it has beside RGB. Raises ``ImageError`` for a cell that is empty, damaged or no picture."""
         try:
+            return open_picture(self.read())
+        except ImageError as error:
+            raise ImageError(str(error).replace("the picture", str(self), 1)) from error
+
+    def read(self) -> bytes:
+        """The picture's file. Raises ``ImageError`` for a cell that is empty or damaged."""
+        try:
             value = _column(str(self.file), self.group, self.column)[self.row].as_py()
         except (OSError, ValueError, LookupError, RuntimeError) as error:  # pyarrow's own are among them
             raise ImageError(f"{self}: cannot be read ({' '.join(str(error).split())})") from error
@@ -39,10 +46,7 @@ class Cell:
             value = value.get("bytes")
         if not isinstance(value, bytes) or not value:
             raise ImageError(f"{self}: holds no picture")
-        try:
-            return open_picture(value)
-        except ImageError as error:
-            raise ImageError(str(error).replace("the picture", str(self), 1)) from error
+        return value
 
     def __str__(self) -> str:
         return f"{self.file.name}, row group {self.group}, row {self.row}, {self.column}"

@@ -9,13 +9,13 @@ import math
 import random
 import statistics
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from ... import images
 from ...errors import ImageError
+from ...types import ImageLike
 from ..folder import Folder
 from . import reading
 from .reading import Results
@@ -82,7 +82,7 @@ def as_script(value: Any) -> str:
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
-def thumbnail(path: Path, side: int) -> str | None:
+def thumbnail(path: ImageLike, side: int) -> str | None:
     """A picture as a data URL, at most ``side`` pixels a side; None for one that is not there or cannot be read."""
     try:
         picture = images.open_picture(path).rgb.copy()
