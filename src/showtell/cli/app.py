@@ -8,6 +8,7 @@ import typer
 
 from showtell.cli import (
     attend,
+    batch,
     bench,
     caption,
     dataset,
@@ -52,6 +53,7 @@ def root(
 
 
 edit.register(app)
+batch.register(app)
 invert.register(app)
 learn.register(app)
 token.register(app)
