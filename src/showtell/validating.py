@@ -74,9 +74,9 @@ class _Validator:
         return figures, sheet
 
     def _edited(self, pipe: Any, rows: Sequence[Row]) -> list[_Shown]:
-        from .data.reading import unbracketed
         from .editor import Editor
         from .training.instruct.card import guidance
+        from .training.instruct.rows import words_of
 
         editor = Editor(pipe, model_id=self.config.model, card={"defaults": {"ip2p": guidance(self.config)}})
         editor._stored_scheduler = pipe.scheduler  # stored with the weights, as when the model is loaded
@@ -89,7 +89,7 @@ class _Validator:
             return shown
         edits = editor.edit(
             [one.before for one in open_],
-            [[unbracketed(text) for text in one.row.instructions] for one in open_],
+            [words_of(one.row) for one in open_],
             method="ip2p",
             seed=[_key(self.config, one.row.id) & 0x7FFFFFFF for one in open_],
             batch_size=_BATCH,
@@ -310,6 +310,8 @@ def _sheet(shown: Sequence[_Shown], step: int) -> Image.Image:
     """A row of the sheet for each row: before, result, after, under its words."""
     from PIL import Image
 
+    from .training.instruct.rows import words_of
+
     sections = []
     for one in shown:
         blank = Image.new("RGB", one.before.size if one.before else (64, 64), drawing.PAPER)
@@ -318,5 +320,5 @@ def _sheet(shown: Sequence[_Shown], step: int) -> Image.Image:
             drawing.Tile(picture=picture or blank, caption=name, note="" if picture else one.wrong)
             for name, picture in pictures
         ]
-        sections.append((", ".join(one.row.instructions), tiles))
+        sections.append((words_of(one.row), tiles))
     return drawing.page(f"Step {step}", sections, subtitle="Held-out rows, with the averaged weights", columns=3)

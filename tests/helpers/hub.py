@@ -44,6 +44,8 @@ def serving() -> Iterator[Hub]:
             if self.path == "/api/repos/create":
                 hub.told.append(json.loads(body))
                 self._answer({"url": f"{hub.address}/someone/{hub.told[-1]['name']}", "id": "someone/watercolours"})
+            elif self.path == "/api/validate-yaml":
+                self._answer({"warnings": [], "errors": []})
             elif "/preupload/" in self.path:
                 asked = json.loads(body)["files"]
                 self._answer(

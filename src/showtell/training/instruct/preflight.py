@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from showtell.training.instruct.settings import Config
     from showtell.training.instruct.shapes import Shapes
 
-#: Bytes that must be free for each byte counted.
-MARGIN = 1.1
+#: Percent of the bytes counted that should be free.
+MARGIN = 110
 #: Feature maps of the autoencoder's widest level that live at once while a picture is encoded.
 _ENCODING_MAPS = 4
 
@@ -50,11 +50,11 @@ class Fit:
     @property
     def needed(self) -> int:
         """What should be free: the total, and a tenth more."""
-        return round(self.total * MARGIN)
+        return -(-self.total * MARGIN // 100)
 
     def largest_micro_batch(self, free: int) -> int:
         """Rows of one forward that ``free`` bytes have room for; 0 where not even one fits."""
-        return max(0, int((free / MARGIN - sum(self.parts.values())) // max(1, self.per_row)))
+        return max(0, (free * 100 // MARGIN - sum(self.parts.values())) // max(1, self.per_row))
 
     def as_dict(self) -> dict[str, object]:
         """The estimate as JSON can hold it."""
