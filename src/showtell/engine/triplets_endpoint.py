@@ -115,28 +115,26 @@ def ask_all(
             journal.keep(item, done)
         return done
 
-    usage, failed, count = spent or Usage(), 0, len(items) - len(pending)
+    usage, failed, last, count = spent or Usage(), 0, "", len(items) - len(pending)
     told(count, len(items))
     crew = Crew(pending, work, size=concurrency)
+    cost = 0.0
     try:
-        why = ""
         for _, done in crew:
             count += 1
             usage += _usage(done)
-            failed = failed + 1 if done.error else 0
-            cost = prices.of(usage) if prices else None
-            told(count, len(items), "" if cost is None else f"cost {cost:.4f}")
-            if most is not None and cost is not None and cost >= most and count < len(items):
-                why = (
-                    why
-                    or f"the cost has reached {cost:.4f}, and --max-cost is {most:g}: go on with --resume and a higher one"
-                )
-            if failed >= PATIENCE:
-                why = why or f"{failed} rows in a row got no answer, the last: {done.error}; go on with --resume"
-            if why:
+            failed, last = (failed + 1, done.error) if done.error else (0 if failed < PATIENCE else failed, last)
+            cost = prices.of(usage) if prices else 0.0
+            told(count, len(items), f"cost {cost:.4f}" if prices else "")
+            if failed >= PATIENCE or (most is not None and cost >= most):
                 crew.stop()
-        if why:
-            raise ShowtellError(f"stopped after {count} of {len(items)} rows: {why}")
+        where = f"stopped after {count} of {len(items)} rows"
+        if failed >= PATIENCE:
+            raise ShowtellError(f"{where}: {failed} in a row got no answer, the last: {last}; go on with --resume")
+        if most is not None and cost >= most and count < len(items):
+            raise ShowtellError(
+                f"{where}: they cost {cost:.4f}, and --max-cost is {most:g}: go on with --resume and a higher one"
+            )
     except KeyboardInterrupt as stop:
         count += sum(1 for _ in crew.rest(GRACE))
         raise Cancelled(
