@@ -14,7 +14,7 @@ import numpy as np
 from showtell.errors import UsageError
 
 Size = tuple[int, int]
-_LONGEST = 2
+_LONGEST = 2.5
 """Frames are at most this many times as long as wide; longer pictures are cropped."""
 _RUN, _MIXED = 512, 4
 """Without shards of their own rows count as lying together in runs of this length; so many shards are shuffled together."""
@@ -30,7 +30,7 @@ def frames(resolution: int, multiple: int, *, several: bool = True) -> tuple[Siz
     if side < multiple:
         raise UsageError(f"data.resolution is {resolution}: the model needs sides that are multiples of {multiple}")
     found = [(side, side)]
-    for width in range(multiple, _LONGEST * side + 1, multiple) if several else ():
+    for width in range(multiple, 2 * side + 1, multiple) if several else ():
         height = side * side // width // multiple * multiple
         if height and max(width, height) <= _LONGEST * min(width, height):
             found.append((width, height))
