@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli import pictures
+from tests.helpers import datasets
 from tests.study import answering
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,6 +61,8 @@ def test_the_examples_of_the_help_work(name, cli, folder):
     assert cli("edit", "house.png", "make it red", "-o", "blue.png", "--steps", "1").code == 0
     if name.startswith("showtell study "):
         answering.example(finished=name.endswith(" tally"))
+    if name == "showtell dataset filter":
+        datasets.candidates(folder / "candidates", count=1)
     example = commands()[name].epilog.removeprefix("Example: ")
     args = shlex.split(example)[1:]
     result = cli(*args, *(["--force"] if name == "showtell edit" else []))

@@ -306,6 +306,33 @@ def pairs(root: Path, count: int = 5, each: int = 2) -> Path:
     return root
 
 
+def candidates(root: Path, count: int = 3, each: int = 4, **changes: Any) -> Path:
+    """A folder of candidates as `showtell dataset pictures` writes it: ``count`` caption pairs of ``each``, two pairs a shard.
+
+    ``changes`` replaces records' values by the candidate's name; one whose ``error`` it tells has no pictures.
+    """
+    from showtell.work import Done, Item, ShardStore, run
+
+    def made(items: Any) -> list[Done]:
+        return [one(item.id) for item in items]
+
+    def one(name: str) -> Done:
+        i, number = int(name[1:7]), int(name[-2:])
+        told = {
+            "pair": name[:7], "candidate": number, "instruction": f"make it {i}", "source_caption": f"a circle {i}",
+            "target_caption": f"a red star {i}", "guidance_scale": 7.5 + number, "self_replace_steps": 0.1 + 0.2 * number,
+            "group": ("recolour", "replace")[i % 2], **changes.get(name.replace("-", "_"), {}),
+        }  # fmt: skip
+        pictures = {"before.png": png(drawn(10 * i + number)), "after.png": png(drawn(1000 + 10 * i + number))}
+        error = told.pop("error", None)
+        return Done(id=name, record=told, files={} if error else pictures, error=error)
+
+    recipe = {"command": "dataset pictures", "model": {"id": "starter-base"}, "seed": changes.get("seed", 0)}
+    items = [Item(id=f"p{i:06d}-c{n:02d}", shard=i // 2) for i in range(count) for n in range(each)]
+    run(items, lambda: made, ShardStore.begin(root, recipe, layout=changes.get("layout", "webdataset")))
+    return root
+
+
 def hf(root: Path, count: int = 5) -> Path:
     """Parquet files with the columns of InstructPix2Pix's published table."""
     records = [

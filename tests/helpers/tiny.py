@@ -112,8 +112,9 @@ def build_starters(root: Path, *, prediction_type: str = "v_prediction") -> Path
         "foi": {"num_inference_steps": 4},
     }
     (root / "cards").mkdir()
+    defaults = {"starter": tuned, "starter-clip": {"filter": {"image": -1, "direction": -1, "caption": -1}}}
     for name in ("starter", "starter-base", "starter-clip"):
-        card = {"name": name, "defaults": tuned if name == "starter" else {}}
+        card = {"name": name, "defaults": defaults.get(name, {})}
         (root / "cards" / f"{name}.json").write_text(json.dumps(card))
     return root
 

@@ -51,7 +51,7 @@
       : `dropped: ${row.fails.map((test) => data.tests[test].told).join(", ")}`;
     const figures = data.columns.filter(([name]) => isNumber(row.figures[name]) || data.tests[name]).map(([name, label]) =>
       h("tr", { class: row.fails.includes(name) ? "fails" : null }, h("td", {}, label), h("td", {}, text(row.figures[name])),
-        h("td", {}, data.tests[name] ? `at least ${data.tests[name].least}` : "")));
+        h("td", {}, data.tests[name] ? `≥ ${data.tests[name].least}` : "")));
     return h("article", { class: `card ${row.verdict}` }, h("h3", {}, row.words || row.id),
       h("p", { class: "about" }, [row.id, row.group].filter(Boolean).join(" · ")),
       h("div", { class: "both" }, picture(row.before, "before", row), picture(row.after, "after", row)),

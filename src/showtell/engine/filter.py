@@ -122,11 +122,13 @@ def _carried(found: Candidates, recipe: Mapping[str, Any]) -> dict[str, Scores]:
 
 
 def _taken(folder: Path, recipe: Mapping[str, Any]) -> dict[str, Scores]:
-    """The scores of another run over the same candidates. Raises ``FileFormatError``."""
+    """The scores of another run over candidates of the same recipes. Raises ``FileFormatError``."""
     other = read_json(folder / pairs.RECIPE, dict, "a recipe")
-    for key, what in (("clip", "CLIP"), ("sources", "candidates")):
-        if other.get(key) != recipe[key]:
-            raise FileFormatError(f"{folder}: its scores are of other {what}: leave out --scores")
+    if other.get("clip") != recipe["clip"]:
+        raise FileFormatError(f"{folder}: its scores are of another CLIP: leave out --scores, or name that CLIP")
+    told = [[source.get("recipe") for source in one.get("sources") or []] for one in (other, recipe)]
+    if told[0] != told[1]:
+        raise FileFormatError(f"{folder}: its scores are of other candidates: leave out --scores")
     return filter_scores.Journal(folder=folder / SCORES).read()
 
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from ..bench.plots import ticks
 from .filter_candidates import Candidate, Candidates
 from .filter_choose import TESTS, Bounds, Scores, Verdict
 
 SETTINGS = ("guidance_scale", "self_replace_steps")
 """What each candidate drew for itself."""
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
-_BINS = 8
 _STEPS = 41
 _LISTED = 1000
 
@@ -104,17 +104,17 @@ def _moved(values: Mapping[str, np.ndarray], bounds: Bounds, moved: str) -> list
 
 
 def _binned(rows: Sequence[Candidate], passed: np.ndarray, name: str) -> list[dict[str, float]]:
-    """In equal bins of what the candidates drew: how many there are, and how many pass all tests."""
+    """In equal, round bins of what the candidates drew: how many there are, and how many pass all tests."""
     drawn = np.array([_number(row.record.get(name)) for row in rows], dtype=float)
     known = np.isfinite(drawn)
     if not known.any() or drawn[known].min() == drawn[known].max():
         return []
-    edges = np.linspace(drawn[known].min(), drawn[known].max(), _BINS + 1)
-    place = np.clip(np.searchsorted(edges, drawn, side="right") - 1, 0, _BINS - 1)
-    inside = [known & (place == number) for number in range(_BINS)]
+    _, _, edges = ticks(drawn[known].tolist())
+    place = np.clip(np.searchsorted(edges, drawn, side="right") - 1, 0, len(edges) - 2)
+    inside = [known & (place == number) for number in range(len(edges) - 1)]
     return [
         {
-            "low": round(float(edges[number]), 4), "high": round(float(edges[number + 1]), 4),
+            "low": edges[number], "high": edges[number + 1],
             "candidates": int(own.sum()), "passed": int((own & passed).sum()),
         }
         for number, own in enumerate(inside)

@@ -120,10 +120,15 @@ def _yield(figures: Mapping[str, Any]) -> str:
          f"{one['percentiles'].get('50', '–')}"]
         for test, one in figures["tests"].items()
     ]  # fmt: skip
-    note = f"<p class='quiet'>{figures['unchanged']:,} candidates have no direction (pictures or captions are the same)"
+    unchanged = figures["unchanged"]
+    same = (
+        f"{unchanged:,} have no direction, since pictures or captions are the same, and fail that test. "
+        if unchanged
+        else ""
+    )
     heads = ("Test", "At least", "Fail it", "Share", "Fail it alone", "Median")
     kept = ", ".join(f"{count} with {n}" for n, count in figures["kept_of_a_pair"].items())
-    return f"{counts}{_table(heads, tests)}{note} and fail that test. Caption pairs by pairs kept: {escape(kept)}.</p>"
+    return f"{counts}{_table(heads, tests)}<p class='quiet'>{same}Caption pairs by pairs kept: {escape(kept)}.</p>"
 
 
 def _groups(groups: Mapping[str, Mapping[str, int]]) -> str:

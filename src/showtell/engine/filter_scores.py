@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..metrics.clip import Clip
 
 _REMEMBERED = 4096
-_PLACES = 6
+_PLACES = 5
 
 
 def identity(clip: Clip) -> dict[str, str]:
