@@ -133,7 +133,15 @@ def test_a_folder_of_adapters_is_as_large_as_its_base(starters, tmp_path) -> Non
     assert shapes.of(str(folder)) == shapes.of("starter")
 
 
-def test_free_memory_is_what_the_system_says() -> None:
+def test_free_memory_is_what_the_system_leaves(tmp_path, monkeypatch) -> None:
     free = preflight.free_memory()
     assert 2**20 < free < 2**50
-    assert abs(preflight._meminfo() - free) < 2**30
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert 0.3 < preflight.free_memory() / free < 0.7
+    assert preflight._container(tmp_path) > 2**50
+    (tmp_path / "memory.max").write_text("1000\n")
+    (tmp_path / "memory.current").write_text("700\n")
+    (tmp_path / "memory.stat").write_text("anon 300\ninactive_file 250\n")
+    assert preflight._container(tmp_path) == 550
+    (tmp_path / "memory.max").write_text("max\n")
+    assert preflight._container(tmp_path) > 2**50

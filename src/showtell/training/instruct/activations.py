@@ -49,7 +49,9 @@ def count(
         if precision != "no" and torch.device(device).type == "cuda":
             _normalise_in_float32(unet)
         one, two = (_kept(unet, shapes, rows, side, precision, checkpointing) for rows in (1, 2))
-    return Counted(fixed=max(0, 2 * one - two), per_row=two - one, learned=learned)
+    # Autocast holds the copies of weights that learn until the forward's end, whatever is saved of them.
+    copies = 2 * learned if precision != "no" else 0
+    return Counted(fixed=max(copies, 2 * one - two), per_row=two - one, learned=learned)
 
 
 def _network(shapes: Shapes, lora: Lora | None) -> Any:

@@ -8,8 +8,10 @@ counted (``activations``). Beside them a device needs some room for what lives f
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from showtell.errors import ShowtellError, UsageError
@@ -171,32 +173,40 @@ def _encoding(config: Config, shapes: Shapes, side: int) -> int:
 
 
 def free_memory(device: str = "cpu") -> int:
-    """Bytes that are free on a device: CUDA's own count, else what the operating system says is available.
+    """Bytes that are free on a device: CUDA's own count, else what the operating system says is available, and no more than the
+    container's limit leaves, shared by the processes that torchrun started on this machine.
 
-    Raises ``ShowtellError`` where neither can be told.
+    Raises ``ShowtellError`` where that cannot be told.
     """
     import torch
 
     if torch.device(device).type == "cuda":
         return torch.cuda.mem_get_info(torch.device(device))[0]
-    return _available()
-
-
-def _available() -> int:
     try:
         import psutil
     except ImportError:
-        return _meminfo()
-    return int(psutil.virtual_memory().available)
+        free = _meminfo()
+    else:
+        free = int(psutil.virtual_memory().available)
+    return min(free, _container()) // max(1, int(os.environ.get("LOCAL_WORLD_SIZE") or 1))
 
 
 def _meminfo() -> int:
     try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            lines = dict(line.split(":", 1) for line in file)
+        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
         return int(lines["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError, ValueError) as error:
-        raise ShowtellError("this system does not say how much memory is free: leave the preflight out") from error
+        raise ShowtellError(f"this system does not say how much memory is free ({error}): install psutil") from error
+
+
+def _container(root: Path = Path("/sys/fs/cgroup")) -> int:
+    """What a container's limit leaves; files in memory can go. Without a limit, more than any machine has."""
+    try:
+        most, used = (int((root / f"memory.{name}").read_text()) for name in ("max", "current"))
+        told = dict(line.split() for line in (root / "memory.stat").read_text().splitlines())
+        return max(0, most - used + int(told.get("inactive_file", 0)))
+    except (OSError, ValueError):  # "max", or none of this
+        return 2**62
 
 
 def gib(size: float) -> str:
