@@ -32,9 +32,10 @@ class Asked:
 
     ``words`` are the instructions, or, for methods that describe the result, what it shows; ``source_caption`` is what the
     pictures show. ``settings`` are hyper-parameters, also ``num_inference_steps``, ``guidance_scale``,
-    ``image_guidance_scale`` and ``scheduler``, as JSON can hold them; a row of another method takes those that its method has. ``model`` is for every method;
-    ``base_model``, where it is given, for those that take a text-to-image model; without them the starter that a method takes.
-    ``learned`` are files. ``pair`` shows the edit to method ``grid``. ``seed`` makes, with a row's name, the row's.
+    ``image_guidance_scale`` and ``scheduler``, as JSON can hold them; a row of another method takes those that its method has.
+    ``model`` is for every method; ``base_model``, where it is given, for those that take a text-to-image model; without them
+    the starter that a method takes. ``learned`` are files. ``pair`` shows the edit to method ``grid``. ``seed`` makes, with a
+    row's name, the row's.
     """
 
     words: tuple[str, ...] = ()

@@ -41,7 +41,8 @@ def read(source: str | os.PathLike[str], asked: Asked, *, limit: int | None = No
     """The rows of a folder of pictures, a ``.csv`` or ``.jsonl``, a ``.tar``, or a folder or glob of ``.tar`` files.
 
     ``limit`` takes the first rows. ``out`` is where results will go, which may not be in the input.
-    Raises ``FileFormatError`` for an input without a row that can be used, ``UsageError`` for two rows of one name.
+    Raises ``FileFormatError`` for an input without a row that can be used, ``UsageError`` for two rows of one name, or for an
+    input in whose place a result would be.
     """
     found = _Found()
     path, tars = Path(source), _tars(source)
@@ -60,6 +61,8 @@ def read(source: str | os.PathLike[str], asked: Asked, *, limit: int | None = No
     if not items:
         first = f" (first of {len(found.problems)}: {': '.join(found.problems[0])})" if found.problems else ""
         raise FileFormatError(f"{source}: holds no picture that can be edited{first}")
+    if out is not None:
+        _check_kept(items, tars if kind == "shards" else (), out.absolute())
     return Input(
         kind=kind, source=os.fspath(source), items=items, problems=tuple(found.problems),
         shards=tuple(tars) if kind == "shards" else (),
@@ -110,6 +113,14 @@ def _tars(source: str | os.PathLike[str]) -> list[Path]:
 def _check_apart(path: Path, out: Path | None) -> None:
     if out is not None and (path.resolve() == out.resolve() or path.resolve() in out.resolve().parents):
         raise UsageError(f"{out}: lies in {path}, whose pictures are read: name a folder beside it")
+
+
+def _check_kept(items: Sequence[Item], tars: Sequence[Path], out: Path) -> None:
+    """Raise ``UsageError`` for an input in whose place a result would be written."""
+    places = [out / path.name for path in tars] or [out / f"{item.told['out']}.png" for item in items]
+    taken = {path.resolve() for path in tars} or {Path(item.told["picture"]["path"]).resolve() for item in items}
+    if lost := next((path for path in places if path.resolve() in taken), None):
+        raise UsageError(f"{lost}: is read, and would be overwritten by its result: name another folder for results")
 
 
 def _folder_rows(root: Path, asked: Asked, found: _Found, limit: int | None) -> Iterator[Item]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import files, models, recipe
-from ..errors import FileFormatError, OutputError
+from ..errors import FileFormatError, OutputError, UsageError
 from ..work import Item
 from ..work.folder import OWN, FolderStore
 from . import shards
@@ -122,7 +122,21 @@ def same(item: Item, record: Mapping[str, Any]) -> bool:
 def strangers(store: FolderStore, items: Sequence[Item]) -> list[Item]:
     """The items whose result's name is taken by a file that this batch did not make."""
     store.pending(())
-    return [one for one in items if not store.knows(one) and store.path(one, "png").exists()]
+    return [one for one in items if not store.knows(one) and _strange(store.path(one, "png"), one)]
+
+
+def _strange(path: Path, item: Item) -> bool:
+    """Whether a file is there and not this row's: after a power cut the journal may lack a row that is."""
+    if not path.exists() or not path.stat().st_size:
+        return False
+    try:
+        made = recipe.read(path)
+    except UsageError:
+        return True
+    told = item.told
+    return (made.seed, made.method.name) != (told["seed"], told["method"]) or (
+        bool(told["words"]) and list(made.instructions) != told["words"]
+    )
 
 
 def write_results(

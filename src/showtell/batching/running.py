@@ -129,8 +129,9 @@ def _strangers(store: FolderStore | PackedStore, found: Input, folder: Path, *, 
         taken = [item for item in found.items if found.shards[item.shard].name in strange]
         names = [store.folder / name for name in strange[:1]]
     if names and not skip:
+        name = folder / names[0].relative_to(store.folder)
         raise OutputError(
-            f"{folder / names[0].relative_to(store.folder)}: exists already, and this batch did not make it: leave such files with --skip-existing "
+            f"{name}: exists already, and this batch did not make it: leave such files with --skip-existing "
             "(skip_existing=True), or replace them with --force (force=True)"
         )
     return taken

@@ -3,8 +3,9 @@
 FOLDER/<out>.png                    what was made: ``out`` is what the item is told of it, ``png`` the field
 FOLDER/.showtell/journal/*.jsonl    a line a row, one file for each process that writes
 
-A row's line is written, synced, before its files are moved into place: whatever the moment of a kill, a file that is there has a
-line, and a row whose files are not there as its line says is made again.
+A row's line is written before its files are moved into place: whatever the moment of a kill, a file that is there has a line, and
+a row whose files are not there as its line says is made again. The disk is waited for once a second: a power cut may take the
+last rows, which are then made again.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from .rows import Done, Item
 
 OWN = ".showtell"
 """The folder in the folder for what is not a result."""
+_PATIENCE = 1.0
+"""Seconds after which the disk is waited for."""
 Line = Mapping[str, Any]
 """What the journal says of a row: ``id``, ``digest``, ``record``, ``error``, ``files`` (field -> bytes), ``at`` (seconds)."""
 Same = Callable[[Item, Mapping[str, Any]], bool]
@@ -142,6 +145,7 @@ class Journal:
         self.ids: set[str] = set()
         self._seen: dict[str, int] = {}
         self._own: tuple[int, Any] = (0, None)
+        self._synced = 0.0
 
     def read(self) -> None:
         """Take in what was added since the last time. A line that a kill cut short is left out."""
@@ -170,14 +174,16 @@ class Journal:
                 continue
 
     def add(self, line: Line) -> None:
-        """Add a line, synced. Raises ``OutputError``."""
+        """Add a line. Raises ``OutputError``."""
         path = self.folder
         try:
             if self._own[0] != os.getpid():  # a process that was forked begins a file of its own
                 path = files.make_folder(self.folder) / f"{os.getpid()}-{secrets.token_hex(6)}.jsonl"
                 self._own = (os.getpid(), path.open("xb", buffering=0))
             self._own[1].write((json.dumps(line, ensure_ascii=True) + "\n").encode())
-            os.fsync(self._own[1].fileno())
+            if time.monotonic() - self._synced > _PATIENCE:
+                os.fsync(self._own[1].fileno())
+                self._synced = time.monotonic()
         except OSError as error:
             self._own = (0, None)  # nothing follows a line that may be half there
             raise files.output_error(path, error) from error
