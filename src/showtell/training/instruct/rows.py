@@ -227,7 +227,9 @@ def _header(source: Any) -> tuple[int, int] | None:
 
     try:
         with Image.open(source) as opened:
-            size, turned = opened.size, opened.getexif().get(0x0112)
+            # asked for it, a PNG without this chunk is decoded
+            plain = opened.format == "PNG" and "exif" not in opened.info
+            size, turned = opened.size, None if plain else opened.getexif().get(0x0112)
     except Exception:  # noqa: BLE001 - whatever is wrong with it is told by opening it
         return None
     return (size[1], size[0]) if turned in _SIDEWAYS else size
