@@ -48,6 +48,8 @@ WRONG = {
     "another source's option": (("--count", "3"), "--count is an option of --from scenes, not of --from endpoint"),
     "a local one": (("--top-p", "0.5"), "--top-p is an option of --from local"),
     "a limit without a price": (("--max-cost", "1"), "--max-cost needs prices"),
+    "what cannot be sent": (("--send", "messages=[]"), "messages cannot be set"),
+    "what is sent without a name": (("--send", "low"), "write NAME=VALUE"),
     "no address": (("--endpoint", "words"), "endpoint 'words': give an http or https address"),
     "no function": (("--moderate-with", "nothing"), "write module:function"),
     "no module": (("--moderate-with", "no_such_module:f"), "cannot be imported (ModuleNotFoundError"),
@@ -126,6 +128,15 @@ def test_rows_that_fail_are_listed_and_asked_again(cli, captions, folder):
     assert again.code == 0 and (again.json["triplets"], again.json["kept"]) == (3, 1)
     assert again.json["estimate"]["questions"] == 2 and len(fake.asked) == 5
     cli(*one, "--resume", "--temperature", "0").refused("was begun with temperature=0.7, not 0.0")
+    cli(*one, "--resume", "--send", "temperature=").refused("was begun with temperature=0.7, not None")
+
+
+def test_what_is_sent_with_each_question(cli, captions):
+    with endpoint.served(lambda n: ANSWER) as fake:
+        sent = ("--send", "max_tokens=", "--send", "max_completion_tokens=99", "--send", "reasoning_effort=low")
+        assert cli(*asked("--endpoint", fake.url, *sent)).code == 0
+    question = {key: value for key, value in fake.asked[0].items() if key != "messages"}
+    assert question == {"model": "words", "temperature": 0.7, "max_completion_tokens": 99, "reasoning_effort": "low"}
 
 
 def test_captions_of_a_table(cli, folder):

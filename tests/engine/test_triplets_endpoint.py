@@ -158,6 +158,8 @@ def test_words_around_the_object_do_no_harm():
     told = f"Here:\n```json\n{edits(('make it {{red}}', 'a red cat'))}\n``` {{or not}}"
     [edit] = triplets_prompt.understood(told, 1)
     assert edit.target_caption == "a red cat"
+    thought = '<think>perhaps {red}, or {"a": {}} ...</think>' + edits(("make it blue", "a blue cat"))
+    assert triplets_prompt.understood(thought, 1)[0].target_caption == "a blue cat"
 
 
 def test_unusable_rows_are_counted_and_not_asked_again(serve, tmp_path):

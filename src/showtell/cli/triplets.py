@@ -26,7 +26,7 @@ _ASKED = (
 )  # fmt: skip
 OWN = {
     "scenes": ("count", "first", "split", "edits", "action", "places"),
-    "endpoint": (*_ASKED, "price_in", "price_out", "max_cost", "yes"),
+    "endpoint": (*_ASKED, "send", "price_in", "price_out", "max_cost", "yes"),
     "local": (*_ASKED, "top_p", "seed", "device", "dtype", "batch_size", "ray", "actors", "gpus"),
 }
 """Options that some of the sources have; the others belong to all."""
@@ -80,6 +80,10 @@ def triplets(
     max_tokens: Annotated[
         int | None,
         typer.Option("--max-tokens", min=1, help="Tokens of an answer at most; by default 200 for each edit."),
+    ] = None,
+    send: Annotated[
+        list[str] | None,
+        typer.Option("--send", metavar="NAME=VALUE", help="endpoint: sent with each question; NAME= leaves it out."),
     ] = None,
     attempts: Annotated[int, typer.Option("--attempts", min=1, max=10, help="Questions about a caption at most.")] = 3,
     retries: Annotated[int, typer.Option("--retries", min=0, max=20, help="Repetitions when it is busy.")] = 5,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -39,6 +40,7 @@ def make(out: Path, source: str, given: Mapping[str, Any], *, as_json: bool) -> 
     own = {"temperature": given["temperature"], "max_tokens": tokens}
     if source == "local":
         own |= {key: given[key] for key in ("top_p", "seed", "attempts")}
+    own = {key: value for key, value in {**own, **_sent(given["send"] or ())}.items() if value != ""}
     job = _job(out, source, given, own, asked)
     bars = partial(_bar, as_json=as_json)
     settings = {"from": source, "model": given["model"], **own}
@@ -77,6 +79,23 @@ def _from_endpoint(
     most = None if given["yes"] else given["max_cost"]
     bars = partial(_bar, as_json=as_json)
     return making.from_endpoint(job, asker, begun, bars, prices=prices, most=most), estimate
+
+
+def _sent(texts: Sequence[str]) -> dict[str, Any]:
+    """What goes with each question beside the conversation; "" for what is to be left out. Raises ``UsageError``."""
+    from showtell.data.options import parse
+
+    found: dict[str, Any] = {}
+    for text in texts:
+        options.check_text(text)
+        for name, value in parse([text]).items():
+            if name in ("model", "messages", "stream"):
+                raise UsageError(f"--send {text!r}: {name} cannot be set")
+            try:
+                found[name] = json.loads(value) if value else ""
+            except (ValueError, RecursionError):
+                found[name] = value
+    return found
 
 
 def _bar(title: str, *, as_json: bool) -> AbstractContextManager[console.Tick]:

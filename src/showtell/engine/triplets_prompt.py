@@ -6,6 +6,7 @@ that with the models that there are now.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -28,6 +29,8 @@ For each edit give
 
 Answer with one JSON object and nothing else: {"edits": [{"instruction": "...", "edited_caption": "..."}]}"""
 
+_DECODER = json.JSONDecoder()
+_BEGINS = 50  # braces that are tried: models that think aloud write some before they answer
 Edits = tuple[tuple[str, str], ...]
 EXAMPLES: tuple[tuple[str, Edits], ...] = (
     (
@@ -166,15 +169,22 @@ def understood(said: str, count: int) -> list[Edit]:
 
 
 def first_object(said: str) -> dict[str, Any]:
-    """The first JSON object of a text, whatever stands before and after it. Raises ``Unusable``."""
-    wrong, start = "there is no JSON object in it", said.find("{")
-    if start >= 0:
-        try:
-            value, _ = json.JSONDecoder().raw_decode(said, start)
-            return value
-        except (ValueError, RecursionError) as error:
-            wrong = f"it is not JSON ({error})"
-    raise Unusable("answer", wrong)
+    """The JSON object of a text, whatever stands before and after it: the first one that has edits, else the first of all.
+
+    Raises ``Unusable`` where that is none, or not whole.
+    """
+    begins = [place for place, letter in enumerate(said) if letter == "{"][:_BEGINS]
+    for place in begins:
+        with contextlib.suppress(ValueError, RecursionError):
+            value, _ = _DECODER.raw_decode(said, place)
+            if "edits" in value:
+                return value
+    if not begins:
+        raise Unusable("answer", "there is no JSON object in it")
+    try:
+        return _DECODER.raw_decode(said, begins[0])[0]
+    except (ValueError, RecursionError) as error:
+        raise Unusable("answer", f"it is not JSON ({error})") from error
 
 
 def _edit(number: int, edit: Any) -> Edit:
