@@ -33,4 +33,5 @@ def test_thresholds_of_another_clip_are_measured(cli):
         assert 0 <= told["percentiles"][test]["5"] - told["thresholds"][least] < 0.002
     assert told["thresholds"]["caption"] <= min(told["percentiles"][one]["5"] for one in ("before", "after"))
     assert told["pass"]["true"] >= 0.5 and told["pairs"] == 20 and told["clip"]["id"] == "starter-clip"
+    assert sum(kind["pairs"] for kind in told["kinds"].values()) == 20
     cli("dataset", "filter", "--calibrate", "5").refused("needs 20 pairs")

@@ -118,10 +118,17 @@ def _calibrate(count: int, clip: str, device: str, *, as_json: bool) -> None:
         )
     heads = [f"{p} %" for p in next(iter(found["percentiles"].values()))]
     rows = [[test, *(f"{value:.3f}" for value in own.values())] for test, own in found["percentiles"].items()]
+    kinds = [
+        [kind, str(own["pairs"]), *(f"{own[test]:.3f}" if test in own else "–" for test in found["percentiles"])]
+        for kind, own in found["kinds"].items()
+    ]
     least = found["thresholds"]
     lines = [
         f"{found['clip']['id']} on {count} true pairs of the renderer",
         console.table(["score", *heads], rows),
+        "",
+        console.table(["kind, 5 %", "pairs", *found["percentiles"]], kinds),
+        "",
         f"at the 5th percentile: --min-image {least['image']} --min-direction {least['direction']} "
         f"--min-caption {least['caption']}",
         f"pass all of these: {found['pass']['true']:.1%} of true pairs, {found['pass']['wrong']:.1%} of wrong ones; of true "

@@ -71,6 +71,7 @@ def calibrate(
         "pairs": count,
         "first": first,
         "percentiles": found,
+        "kinds": _kinds([one.group for one in triplets], scored["true"]),
         "unchanged": sum(math.isnan(one.direction) for one in scored["true"]),
         "thresholds": {name: getattr(bounds, name) for name in least},
         "pass": {
@@ -86,6 +87,17 @@ def _percentiles(values: Sequence[float]) -> dict[str, float]:
     if not known:
         raise UsageError("no drawn pair has this score: give more of them")
     return {str(p): round(float(np.percentile(known, p)), 4) for p in PERCENTILES}
+
+
+def _kinds(groups: Sequence[str], scores: Sequence[Scores]) -> dict[str, dict[str, float]]:
+    """Of each kind of edit, how many pairs there are and each score's 5th percentile: a style changes more than a recolouring."""
+    found = {}
+    for name in sorted(set(groups)):
+        own = [one for group, one in zip(groups, scores, strict=True) if group == name]
+        known = {test: [v for one in own if math.isfinite(v := getattr(one, test))] for test in TESTS}
+        least = {test: round(float(np.percentile(values, LEAST)), 4) for test, values in known.items() if values}
+        found[name] = {"pairs": len(own), **least}
+    return found
 
 
 def _passing(scores: Sequence[Scores], bounds: Bounds) -> float:
