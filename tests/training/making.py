@@ -40,7 +40,11 @@ def pairs(
     with tarfile.open(folder / "data" / "train-000000.tar", "w") as tar:
         for i in range(count):
             size = sizes[i % len(sizes)]
-            told = {"instruction": words[i % len(words)], "source_caption": f"picture {i}", "target_caption": f"edited {i}"}
+            told = {
+                "instruction": words[i % len(words)],
+                "source_caption": f"picture {i}",
+                "target_caption": f"edited {i}",
+            }
             files: dict[str, bytes | None] = {
                 "before.png": encoded(picture(i, size)),
                 "after.png": encoded(picture(1000 + i, size)),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from showtell import files, loading
 from showtell.errors import OutputError, UsageError
 from showtell.training.instruct import checkpoint, hub, network, trackers
-from showtell.training.instruct.configuring import differing
+from showtell.training.instruct.configuring import told_apart
 from showtell.training.instruct.settings import Config
 
 if TYPE_CHECKING:
@@ -57,13 +57,10 @@ def begin(config: Config, out: Path, *, resume: bool) -> None:
         )
     if resume and not told.exists():
         raise UsageError(f"{out}: holds no run to resume; leave --resume out to begin one")
-    if resume:
-        begun = read_config(out)
-        if keys := differing(begun, config.as_dict()):
-            raise UsageError(
-                f"{out}: was begun with another configuration: {', '.join(keys[:8])} differ; put that back (it is in {told}), or "
-                "name another folder"
-            )
+    if resume and (what := told_apart(read_config(out), config.as_dict())):
+        raise UsageError(
+            f"{out}: was begun with another configuration: {what}; put that back (it is in {told}), or name another folder"
+        )
     files.make_folder(out)
     text = json.dumps(config.as_dict(), indent=1, ensure_ascii=False) + "\n"
     files.write_atomic(told, text.encode(), force=True)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from showtell import files
 from showtell.errors import FileFormatError, OutputError, UsageError
-from showtell.training.instruct.configuring import differing, flat
+from showtell.training.instruct.configuring import told_apart
 from showtell.training.instruct.network import Average
 
 FORMAT = 1
@@ -143,10 +143,8 @@ def load(state: State, folder: Path, told: Mapping[str, Any]) -> None:
 
 def check(found: Mapping[str, Any], told: Mapping[str, Any], name: str) -> None:
     """Raise ``UsageError`` unless a checkpoint was made with this configuration, model and data set."""
-    old, new = flat(found["config"]), flat(told["config"])
-    if keys := differing(found["config"], told["config"]):
-        named = ", ".join(f"{key} (was {old.get(key)!r:.60}, is {new.get(key)!r:.60})" for key in keys[:5])
-        raise UsageError(f"{name}: was made with another configuration: {named}; put that back, or name another folder")
+    if what := told_apart(found["config"], told["config"]):
+        raise UsageError(f"{name}: was made with another configuration: {what}; put that back, or name another folder")
     for key, what in (("model", "the model has other weights"), ("data", "the rows to train on are others")):
         if found[key] != told[key]:
             raise UsageError(f"{name}: {what} than when the run began; put that back, or name another folder")

@@ -128,6 +128,14 @@ def differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     return [key for key in names if not (key == "train.steps" and constant)]
 
 
+def told_apart(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """What :func:`differing` finds, in words, or nothing: "seed (was 0, is 3)"."""
+    a, b = flat(old), flat(new)
+    keys = differing(old, new)
+    more = f" and {len(keys) - 5} more" if len(keys) > 5 else ""
+    return ", ".join(f"{key} (was {a.get(key)!r:.60}, is {b.get(key)!r:.60})" for key in keys[:5]) + more
+
+
 def flat(told: Mapping[str, Any], path: str = "") -> dict[str, Any]:
     """Nested keys as ``section.name``."""
     found: dict[str, Any] = {}
