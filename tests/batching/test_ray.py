@@ -1,0 +1,124 @@
+"""The same batches on Ray: one local Ray for all, on two cores."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from showtell import work
+from showtell.errors import Cancelled, ModelError, OutputError, UsageError
+from showtell.work import Done, Item
+from showtell.work.folder import FolderStore
+from showtell.work.rays import DIED
+from tests.batching import making
+from tests.batching.making import pictures, results, run
+
+ray = pytest.importorskip("ray")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster(tiny_starters):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SHOWTELL_STARTERS", str(tiny_starters))
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+        ray.init(
+            address="local", num_cpus=2, include_dashboard=False, object_store_memory=80 * 2**20, log_to_driver=False,
+            _node_ip_address="127.0.0.1",
+        )  # fmt: skip
+        yield
+        ray.shutdown()
+
+
+def build(folder: Path):
+    """A worker that writes down that it was built; some rows are trouble."""
+    (folder / f"built-{os.getpid()}").touch()
+
+    def worker(items: list[Item]) -> list[Done]:
+        return [one(item) for item in items]
+
+    def one(item: Item) -> Done:
+        kind = item.told.get("trouble")
+        if kind == "dies once" and not (folder / "died").exists():
+            (folder / "died").touch()
+            os._exit(9)
+        if kind == "dies":
+            os._exit(9)
+        if kind == "raises":
+            raise RuntimeError("no\nsuch thing")
+        if kind == "fails":
+            return Done(id=item.id, error="is bad")
+        return Done(id=item.id, record={"by": os.getpid()}, files={"txt": item.id.encode()})
+
+    return worker
+
+
+def rows(count: int, **trouble: str) -> list[Item]:
+    ids = [f"r{n:02d}" for n in range(count)]
+    return [Item(id=one, told={"out": one, **({"trouble": trouble[one]} if one in trouble else {})}) for one in ids]
+
+
+def go(folder: Path, items: list[Item], **told):
+    factory = functools.partial(build, folder)
+    return work.run(items, factory, FolderStore(folder / "out"), batch_size=4, ray="local", **told)
+
+
+def test_a_row_is_not_lost_by_whatever_happens_to_its_neighbours(tmp_path, capfd):
+    items = rows(16, r01="dies once", r06="raises", r07="fails", r13="dies")
+    ticks = []
+    report = go(tmp_path, items, actors=2, tick=lambda done, total: ticks.append((done, total)))
+    assert dict(report.failed) == {"r06": "RuntimeError: no such thing", "r07": "is bad", "r13": DIED}
+    assert report.made == 13 and ticks == [(n, 16) for n in range(17)]
+    there = {path.stem for path in (tmp_path / "out").glob("*.txt")}
+    assert there == {item.id for item in items} - {"r06", "r07", "r13"}
+    assert (tmp_path / "died").exists() and capfd.readouterr().out == ""
+    again = go(tmp_path, rows(16))
+    assert (again.made, again.before, again.failed) == (3, 13, ())
+
+
+def no_model(folder: Path):
+    raise ModelError("there is no such model")
+
+
+def test_what_is_wrong_with_the_job_is_raised_here(tmp_path):
+    (tmp_path / "out").write_bytes(b"a file where the folder belongs")
+    with pytest.raises(OutputError, match="out: is a file|lies below a file"):
+        go(tmp_path, rows(2))
+    (tmp_path / "out").unlink()
+    store = FolderStore(tmp_path / "out")
+    with pytest.raises(ModelError, match="there is no such model"):
+        work.run(rows(2), functools.partial(no_model, tmp_path), store, ray="local")
+    with pytest.raises(Cancelled, match="what was made is kept"):
+        go(tmp_path, rows(8), cancel=lambda: True)
+    assert go(tmp_path, rows(8)).before >= 1
+
+
+def test_a_batch_on_ray_has_the_bytes_of_one_without(tmp_path):
+    source = making.folder(tmp_path / "in")
+    (source / "broken.png").write_bytes(b"nonsense")
+    run(source, out=tmp_path / "here", batch_size=2)
+    done = run(source, out=tmp_path / "there", batch_size=2, ray="local")
+    assert done.made == 3 and [row for row, _ in done.failed] == ["broken"]
+    assert pictures(tmp_path / "there") == pictures(tmp_path / "here")
+    ours, theirs = results(tmp_path / "here"), results(tmp_path / "there")
+    assert [{**line, "seconds": 0} for line in ours.values()] == [
+        {**line, "seconds": 0 if line["seconds"] else 0} for line in theirs.values()
+    ]
+
+
+def test_where_there_is_no_ray(tmp_path, monkeypatch):
+    store = FolderStore(tmp_path)
+    with pytest.raises(UsageError, match="--actors 0"):
+        work.run(rows(1), no_model, store, ray="local", actors=0)
+    with monkeypatch.context() as patch:
+        patch.setattr(ray, "is_initialized", lambda: False)
+        for address in ("127.0.0.1:1", "127.0.0.1:ray"):
+            with pytest.raises(UsageError, match=f"--ray {address}: there is no Ray to work on"):
+                work.run(rows(1), no_model, store, ray=address)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UsageError, match=r"""pip install "showtell\[ray\]"""):
+        work.run(rows(1), no_model, store, ray="local")
