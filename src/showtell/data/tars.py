@@ -10,7 +10,7 @@ import os
 import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ImageError
@@ -27,7 +27,7 @@ MAX_TEXT = 4 * 2**20
 _PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Slice:
     """A file inside a tar: ``size`` bytes of ``shard`` from ``offset`` on. Called, it opens as an RGB picture."""
 
@@ -110,11 +110,14 @@ def _parted(path: str, names: frozenset[str], now: str | None) -> tuple[str, str
 def _members(shard: Path) -> Iterator[Slice]:
     """Every regular file of a tar, by its header alone."""
     try:
+        size = shard.stat().st_size
         with shard.open("rb") as file, tarfile.open(fileobj=_plain(file, shard), mode="r:") as tar:
             while (member := tar.next()) is not None:
                 vars(tar)["members"] = []  # it would keep a million of them
-                if member.isreg() and not member.issparse() and PurePosixPath(member.name).name[:1] not in ("", "."):
-                    _check_end(shard, member)
+                if member.isreg() and not member.issparse() and os.path.basename(member.name)[:1] not in ("", "."):
+                    if member.offset_data + member.size > size:
+                        name = f"{member.name:.100}"
+                        raise Unusable("damaged", f"is cut short in {name}: it and what lies behind are left out")
                     yield Slice(shard=shard, name=member.name, offset=member.offset_data, size=member.size)
             file.seek(tar.offset)
             if any(tail := file.read(512)) or not tail:  # the library takes a broken header for the end
@@ -135,8 +138,3 @@ def _plain(file, shard: Path):  # noqa: ANN001, ANN202 - a binary file, and the 
         raise Unusable("damaged", "is empty")
     file.seek(0)
     return file
-
-
-def _check_end(shard: Path, member: tarfile.TarInfo) -> None:
-    if member.offset_data + member.size > shard.stat().st_size:
-        raise Unusable("damaged", f"is cut short in {member.name:.100}: it and what lies behind are left out")

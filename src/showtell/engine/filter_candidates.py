@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Union
 
@@ -170,7 +170,8 @@ _FILES = ("shard", "file")
 def placed(opener: Opener) -> dict[str, Any]:
     """Where a picture lies, as JSON can hold it."""
     kind = next(name for name, one in _KINDS.items() if isinstance(opener, one))
-    return {"kind": kind, **{key: str(value) if key in _FILES else value for key, value in vars(opener).items()}}
+    told = {one.name: getattr(opener, one.name) for one in fields(opener)}
+    return {"kind": kind, **{key: str(value) if key in _FILES else value for key, value in told.items()}}
 
 
 def opener(place: Mapping[str, Any]) -> Opener:
