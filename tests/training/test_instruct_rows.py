@@ -158,6 +158,16 @@ def test_presets_are_configurations(name: str) -> None:
     assert configuring.configure(presets.preset(name)).data.path is None
 
 
+def test_the_preset_for_a_card_takes_as_many_rows_at_once_as_it_has_room_for(starters) -> None:
+    told = configuring.configure(presets.preset("24gb"), {"model": "starter-base", "data": {"resolution": 32}})
+    assert told.train.micro_batch is None
+    assert presets.fitted(told, "24gb").train.micro_batch == 64  # the whole batch of so small a model
+    large = configuring.configure(presets.preset("24gb"), {"model": "starter-base", "data": {"resolution": 4096}})
+    assert presets.fitted(large, "24gb").train.micro_batch < 64
+    given = configuring.configure(presets.preset("24gb"), {"model": "starter-base", "train": {"micro_batch": 3}})
+    assert presets.fitted(given, "24gb") == given and presets.fitted(told, "starter") == told
+
+
 def test_what_may_change_when_a_run_is_resumed() -> None:
     def differing(**changes: object) -> list[str]:
         new = configuring.overrides([f"{key.replace('__', '.')}={value}" for key, value in changes.items()])

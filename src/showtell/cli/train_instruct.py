@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from showtell.cli import console, options
+from showtell.errors import UsageError
 
 if TYPE_CHECKING:
     from showtell.training.instruct.planning import Plan
@@ -136,17 +137,22 @@ def _config(
         parts.append(configuring.read(file))
     if begun is not None and not parts and (begun / beginning.CONFIG).exists():
         parts.append(beginning.read_config(begun))
-    return configuring.configure(*parts, shortcuts, configuring.overrides(overrides))
+    told = configuring.configure(*parts, shortcuts, configuring.overrides(overrides))
+    return presets.fitted(told, preset, world_size=int(os.environ.get("WORLD_SIZE", "1")))
 
 
 def _tell(plan: Plan, *, as_json: bool) -> None:
     import yaml
 
-    from showtell.training.instruct import planning, run
+    from showtell.training.instruct import planning, preflight, run
 
     resolved = yaml.safe_dump(plan.config.as_dict(), sort_keys=False, allow_unicode=True).rstrip()
     text = "\n".join([resolved, "", *planning.described(plan), "", plan.fit.table(), "", "nothing was written"])
-    notes = run.notes_of(plan.examples)
+    notes = list(run.notes_of(plan.examples))
+    try:
+        plan.fit.check(preflight.free_memory(plan.fit.device))
+    except UsageError as error:
+        notes.append(f"it would not fit here: {error}")
     console.finish(planning.as_json(plan), text, as_json=as_json, notes=notes)
 
 

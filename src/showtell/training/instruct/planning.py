@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from showtell import models
+from showtell import loading, models
 from showtell.training.instruct import beginning, network, preflight, rows
 from showtell.training.instruct.network import Network
 from showtell.training.instruct.rows import Examples
@@ -39,7 +39,7 @@ class Plan:
 def plan(config: Config, *, device: str = "auto", report: Report = quiet) -> Plan:
     """What a training would do. Nothing is written. Raises what ``run.train`` raises before its first step."""
     beginning.check(config)
-    fit = preflight.estimate(config)
+    fit = preflight.estimate(config, device=loading.pick_device(device))
     net = network.load(config, device=device)
     found = examples_of(config, net, report)
     learned = sum(p.numel() for p in net.learned.values())
@@ -91,5 +91,5 @@ def as_json(found: Plan) -> dict[str, Any]:
         "buckets": examples.buckets,
         "epochs": round(found.epochs, 3),
         "passes": found.passes,
-        "memory": {**found.fit.parts, "per_row": found.fit.per_row, "total": found.fit.total},
+        "memory": found.fit.as_dict(),
     }

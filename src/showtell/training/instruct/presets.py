@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from showtell.errors import UsageError
+
+if TYPE_CHECKING:
+    from showtell.training.instruct.settings import Config
+
+ROOM = {"24gb": 22 * 2**30}
+"""Bytes of a device's memory that a preset counts on: a card of 24 GB lends some to the driver and to the screen."""
 
 PRESETS: dict[str, str] = {
     "paper": "InstructPix2Pix's own: Stable Diffusion 1.5, 256 pixels, batches of 1024",
@@ -35,7 +42,6 @@ _GB24: dict[str, Any] = {
     "train": {
         "steps": 15_000,
         "batch_size": 64,
-        "micro_batch": 4,
         "learning_rate": 5e-5,
         "warmup_steps": 500,
         "optimiser": "adamw8bit",
@@ -71,3 +77,16 @@ def preset(name: str) -> dict[str, Any]:
         train = _GB24["train"] | {"optimiser": "adamw", "learning_rate": 1e-4}
         return _GB24 | {"train": train, "lora": {"rank": 64, "alpha": 64}}
     return {"paper": _PAPER, "24gb": _GB24, "starter": _STARTER}[name]
+
+
+def fitted(config: Config, name: str | None, *, world_size: int = 1) -> Config:
+    """The configuration of a preset that is made for a device's memory, with as many rows in a pass as that has room for, by
+    the estimate; a ``micro_batch`` that is given stays. Raises ``ModelError`` for a model whose configuration cannot be read.
+    """
+    from showtell.training.instruct import preflight
+
+    if name not in ROOM or config.train.micro_batch is not None:
+        return config
+    most = preflight.estimate(config, world_size=world_size, device="cuda").largest_micro_batch(ROOM[name])
+    share = config.micro_batch(world_size)
+    return dataclasses.replace(config, train=dataclasses.replace(config.train, micro_batch=max(1, min(share, most))))

@@ -105,8 +105,10 @@ class _Run:
         self.first = accelerator.is_main_process
         self.report = report if self.first else quiet
         world = accelerator.num_processes
-        preflight.estimate(config, world_size=world).check(preflight.free_memory(str(accelerator.device)))
-        self.net = network.load(config, device=str(accelerator.device))
+        device = accelerator.device
+        fit = preflight.estimate(config, world_size=world, device=device.type)
+        fit.check(preflight.free_memory(str(device)))
+        self.net = network.load(config, device=str(device))
         self.examples = planning.examples_of(config, self.net, self.report)
         self.told = {"config": config.as_dict(), "model": self.net.weights, "data": self.examples.fingerprint}
         self.state = self._state()
