@@ -171,8 +171,17 @@ def test_inputs_that_are_none(tmp_path, pictures):
     with pytest.raises(FileFormatError, match="has shards and pictures"):
         inputs.read(pictures, RED)
     (pictures / "s.tar").unlink()
-    with pytest.raises(UsageError, match="lies in"):
-        inputs.read(tmp_path / "in", RED, out=tmp_path / "in" / "out")
+    with pytest.raises(UsageError, match="its pictures are read"):
+        inputs.read(pictures, RED, out=pictures)
+
+
+def test_results_of_batches_are_no_input(pictures):
+    (pictures / "out").mkdir()
+    (pictures / "out" / "a.png").write_bytes(making.picture(1))
+    making.folder(pictures / "earlier")
+    (pictures / "earlier" / ".showtell").mkdir()
+    found = inputs.read(pictures, RED, out=pictures / "out")
+    assert [one.told["out"] for one in found.items] == ["a", "b", "sub/c"]
 
 
 def test_no_result_may_take_an_inputs_place(tmp_path, pictures):

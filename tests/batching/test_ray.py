@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import functools
-import os
 import sys
 from pathlib import Path
 
 import pytest
 
 from showtell import work
-from showtell.errors import Cancelled, ModelError, OutputError, UsageError
-from showtell.work import Done, Item
+from showtell.errors import Cancelled, ModelError, UsageError
+from showtell.work import Item
 from showtell.work.folder import FolderStore
 from showtell.work.rays import DIED
 from tests.batching import making
 from tests.batching.making import pictures, results, run
+from tests.batching.trouble import build, no_model, rows
 
 ray = pytest.importorskip("ray")
 
@@ -34,34 +34,6 @@ def cluster(tiny_starters):
         ray.shutdown()
 
 
-def build(folder: Path):
-    """A worker that writes down that it was built; some rows are trouble."""
-    (folder / f"built-{os.getpid()}").touch()
-
-    def worker(items: list[Item]) -> list[Done]:
-        return [one(item) for item in items]
-
-    def one(item: Item) -> Done:
-        kind = item.told.get("trouble")
-        if kind == "dies once" and not (folder / "died").exists():
-            (folder / "died").touch()
-            os._exit(9)
-        if kind == "dies":
-            os._exit(9)
-        if kind == "raises":
-            raise RuntimeError("no\nsuch thing")
-        if kind == "fails":
-            return Done(id=item.id, error="is bad")
-        return Done(id=item.id, record={"by": os.getpid()}, files={"txt": item.id.encode()})
-
-    return worker
-
-
-def rows(count: int, **trouble: str) -> list[Item]:
-    ids = [f"r{n:02d}" for n in range(count)]
-    return [Item(id=one, told={"out": one, **({"trouble": trouble[one]} if one in trouble else {})}) for one in ids]
-
-
 def go(folder: Path, items: list[Item], **told):
     factory = functools.partial(build, folder)
     return work.run(items, factory, FolderStore(folder / "out"), batch_size=4, ray="local", **told)
@@ -70,31 +42,23 @@ def go(folder: Path, items: list[Item], **told):
 def test_a_row_is_not_lost_by_whatever_happens_to_its_neighbours(tmp_path, capfd):
     items = rows(16, r01="dies once", r06="raises", r07="fails", r13="dies")
     ticks = []
-    report = go(tmp_path, items, actors=2, tick=lambda done, total: ticks.append((done, total)))
+    report = go(tmp_path, items, tick=lambda done, total: ticks.append((done, total)))
     assert dict(report.failed) == {"r06": "RuntimeError: no such thing", "r07": "is bad", "r13": DIED}
     assert report.made == 13 and ticks == [(n, 16) for n in range(17)]
     there = {path.stem for path in (tmp_path / "out").glob("*.txt")}
     assert there == {item.id for item in items} - {"r06", "r07", "r13"}
     assert (tmp_path / "died").exists() and capfd.readouterr().out == ""
-    again = go(tmp_path, rows(16))
-    assert (again.made, again.before, again.failed) == (3, 13, ())
-
-
-def no_model(folder: Path):
-    raise ModelError("there is no such model")
+    store = FolderStore(tmp_path / "out")
+    assert [item.id for item in store.pending(rows(16))] == ["r06", "r07", "r13"]
 
 
 def test_what_is_wrong_with_the_job_is_raised_here(tmp_path):
-    (tmp_path / "out").write_bytes(b"a file where the folder belongs")
-    with pytest.raises(OutputError, match="out: is a file|lies below a file"):
-        go(tmp_path, rows(2))
-    (tmp_path / "out").unlink()
     store = FolderStore(tmp_path / "out")
     with pytest.raises(ModelError, match="there is no such model"):
         work.run(rows(2), functools.partial(no_model, tmp_path), store, ray="local")
     with pytest.raises(Cancelled, match="what was made is kept"):
         go(tmp_path, rows(8), cancel=lambda: True)
-    assert go(tmp_path, rows(8)).before >= 1
+    assert len(store.pending(rows(8))) < 8
 
 
 def test_a_batch_on_ray_has_the_bytes_of_one_without(tmp_path):

@@ -15,6 +15,7 @@ from ..data.reading import Unusable, csv_lines, from_json, json_lines, read_text
 from ..data.rows import safe_id
 from ..errors import FileFormatError, OutputError, UsageError
 from ..work import Item
+from ..work.folder import OWN
 from . import shards
 from .asked import Asked, Picture, Told, item, told_of
 
@@ -40,7 +41,7 @@ class Input:
 def read(source: str | os.PathLike[str], asked: Asked, *, limit: int | None = None, out: Path | None = None) -> Input:
     """The rows of a folder of pictures, a ``.csv`` or ``.jsonl``, a ``.tar``, or a folder or glob of ``.tar`` files.
 
-    ``limit`` takes the first rows. ``out`` is where results will go, which may not be in the input.
+    ``limit`` takes the first rows. ``out`` is where results will go; pictures there are not read.
     Raises ``FileFormatError`` for an input without a row that can be used, ``UsageError`` for two rows of one name, or for an
     input in whose place a result would be.
     """
@@ -49,8 +50,7 @@ def read(source: str | os.PathLike[str], asked: Asked, *, limit: int | None = No
     if tars:
         kind, rows = "shards", _shard_rows(tars, asked, found, limit)
     elif path.is_dir():
-        _check_apart(path, out)
-        kind, rows = "folder", _folder_rows(path, asked, found, limit)
+        kind, rows = "folder", _folder_rows(path, asked, found, limit, out)
     elif path.suffix.lower() in _TABLES and path.is_file():
         kind, rows = "manifest", _manifest_rows(path, asked, found, limit)
     elif not path.exists():
@@ -110,11 +110,6 @@ def _tars(source: str | os.PathLike[str]) -> list[Path]:
     return found
 
 
-def _check_apart(path: Path, out: Path | None) -> None:
-    if out is not None and (path.resolve() == out.resolve() or path.resolve() in out.resolve().parents):
-        raise UsageError(f"{out}: lies in {path}, whose pictures are read: name a folder beside it")
-
-
 def _check_kept(items: Sequence[Item], tars: Sequence[Path], out: Path) -> None:
     """Raise ``UsageError`` for an input in whose place a result would be written."""
     places = [out / path.name for path in tars] or [out / f"{item.told['out']}.png" for item in items]
@@ -123,14 +118,13 @@ def _check_kept(items: Sequence[Item], tars: Sequence[Path], out: Path) -> None:
         raise UsageError(f"{lost}: is read, and would be overwritten by its result: name another folder for results")
 
 
-def _folder_rows(root: Path, asked: Asked, found: _Found, limit: int | None) -> Iterator[Item]:
-    """Every picture of the folder and those below it. Where no words are given for all, ``name.txt`` has those of a picture."""
-    paths = sorted(
-        (path.relative_to(root).as_posix(), path)
-        for path in root.rglob("*")
-        if path.suffix.lower() in SUFFIXES and path.is_file()
-    )
-    seen = [(name, path) for name, path in paths if not any(part[0] == "." for part in name.split("/"))]
+def _folder_rows(root: Path, asked: Asked, found: _Found, limit: int | None, out: Path | None) -> Iterator[Item]:
+    """Every picture of the folder and those below it, without results of batches. Where no words are given for all, ``name.txt``
+    has those of a picture.
+    """
+    if out is not None and out.resolve() == root.resolve():
+        raise UsageError(f"{out}: its pictures are read: name another folder for results")
+    seen = sorted((path.relative_to(root).as_posix(), path) for path in _pictures(root, out))
     outs = [(name, path, os.path.splitext(name)[0]) for name, path in seen]
     for name, _, out in outs:
         found.take(out, name, "rename one of them")
@@ -140,6 +134,18 @@ def _folder_rows(root: Path, asked: Asked, found: _Found, limit: int | None) -> 
             if not asked.words and beside.is_file():
                 told = Told(words=tuple(line.strip() for line in read_text(beside).splitlines() if line.strip()))
             yield item(asked, told, _picture(path), name=out, out=out)
+
+
+def _pictures(root: Path, out: Path | None) -> Iterator[Path]:
+    """The pictures below a folder. What is hidden is left out, and so are folders of results: a batch may lie in its input."""
+    for place, folders, names in os.walk(root):
+        here = Path(place)
+        folders[:] = [name for name in folders if name[0] != "." and not (here / name / OWN).is_dir()]
+        if out is not None:
+            folders[:] = [name for name in folders if (here / name).resolve() != out.resolve()]
+        for name in names:
+            if name[0] != "." and os.path.splitext(name)[1].lower() in SUFFIXES and (here / name).is_file():
+                yield here / name
 
 
 def _manifest_rows(path: Path, asked: Asked, found: _Found, limit: int | None) -> Iterator[Item]:

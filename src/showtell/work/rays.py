@@ -25,7 +25,7 @@ LOCAL = "local"
 """The address of a Ray that is started for the run, and stopped after it."""
 DIED = "the process that made it died each time: has it memory enough?"
 _TRIES = 2
-"""How often a batch is begun; after that its rows are tried one by one, as often."""
+"""How often a batch is begun; after that its rows are tried one by one, each once."""
 _STORE_BYTES = 256 * 2**20
 """Of the local Ray's object store: only names and words pass through it."""
 _MOST_BLOCKS = 1000
@@ -46,9 +46,9 @@ def on_ray(
 ) -> Iterator[tuple[Item, str | None]]:
     """Each item as soon as it is kept, with the error of one that failed.
 
-    ``address``: ``LOCAL``, or that of a cluster (``auto`` finds it) whose machines see the store's folder under the same path. Each
-    of ``actors`` takes ``gpus`` GPUs, or a share of one. Where an actor's process dies another takes its place, and what it had not
-    kept is made again, then row by row; a row whose process dies each time is a failed one.
+    ``address``: ``LOCAL``, or that of a cluster (``auto`` finds it) whose machines see the store's folder under the same path.
+    Each of ``actors`` takes ``gpus`` GPUs, or a share of one. Where an actor's process dies another takes its place, and what it
+    had not kept is made again, then row by row; a row whose process dies each time is a failed one.
 
     Raises ``UsageError`` if Ray is not there or no cluster answers, ``Cancelled``, and what is wrong with the whole job.
     """
@@ -57,12 +57,13 @@ def on_ray(
             f"--actors {actors} --gpus {gpus:g}: there is at least one actor, and no negative share of a GPU"
         )
     with _joined(address, actors=actors, gpus=gpus) as cores:
-        left = dict(enumerate(pending))
-        for size in (batch_size, 1):
+        left, begun = dict(enumerate(pending)), _counter()
+        for size, tries in ((batch_size, _TRIES), (1, 1)):
             numbers = list(left)
             batches = [numbers[first : first + size] for first in range(0, len(numbers), size)]
             rows = [{"batch": json.dumps([(n, asdict(left[n])) for n in batch])} for batch in batches]
-            for number, told in _flow(rows, factory, store, actors, gpus, cores) if rows else ():
+            with_them = (factory, store, begun, tries)
+            for number, told in _flow(rows, with_them, actors=actors, gpus=gpus, cores=cores) if rows else ():
                 if "fault" in told:
                     raise _raised(told["fault"])
                 if "died" not in told:
@@ -74,31 +75,35 @@ def on_ray(
             yield item, DIED
 
 
+def _counter() -> Any:
+    import ray
+
+    return ray.remote(num_cpus=0)(_Begun).remote()
+
+
 def _flow(
-    rows: list[dict[str, str]], factory: Factory, store: Store, actors: int, gpus: float, cores: float
+    rows: list[dict[str, str]], told: tuple[Any, ...], *, actors: int, gpus: float, cores: float
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """The number of each row, and what an actor told of it."""
-    import ray
     import ray.data
 
-    begun = ray.remote(num_cpus=0)(_Begun).remote()
     flow = ray.data.from_items(rows, override_num_blocks=min(len(rows), _MOST_BLOCKS)).flat_map(
-        _Actor, fn_constructor_args=(factory, store, begun), num_cpus=cores, num_gpus=gpus or None,
+        _Actor, fn_constructor_args=told, num_cpus=cores, num_gpus=gpus or None,
         compute=ray.data.ActorPoolStrategy(size=min(actors, len(rows))),
     )  # fmt: skip
     flow.context.enable_progress_bars = False
-    for told in flow.iter_rows():  # once: each look at the flow would run all of it
-        yield told["number"], json.loads(told["told"])
+    for found in flow.iter_rows():  # once: each look at the flow would run all of it
+        yield found["number"], json.loads(found["told"])
 
 
 class _Begun:
     """How often each batch was begun: it outlives the processes that die of one."""
 
     def __init__(self) -> None:
-        self._times: dict[int, int] = {}
+        self._times: dict[tuple[int, int], int] = {}
 
-    def count(self, batch: int) -> int:
-        """Of the batch that begins with this number, this time included."""
+    def count(self, batch: tuple[int, int]) -> int:
+        """This time included; a batch is named by its first row and how often it may be tried."""
         self._times[batch] = self._times.get(batch, 0) + 1
         return self._times[batch]
 
@@ -106,14 +111,15 @@ class _Begun:
 class _Actor:
     """Builds its worker once, when the first batch is there, makes what is not kept yet, and keeps it."""
 
-    def __init__(self, factory: Factory, store: Store, begun: Any) -> None:
-        self._factory, self._store, self._begun, self._worker = factory, store, begun, None
+    def __init__(self, factory: Factory, store: Store, begun: Any, tries: int) -> None:
+        self._factory, self._store, self._worker = factory, store, None
+        self._begun, self._tries = begun, tries
 
     def __call__(self, row: dict[str, str]) -> list[dict[str, Any]]:
         import ray
 
         batch = [(number, Item(**told)) for number, told in json.loads(row["batch"])]
-        if ray.get(self._begun.count.remote(batch[0][0])) > _TRIES:
+        if ray.get(self._begun.count.remote((batch[0][0], self._tries))) > self._tries:
             return [_answer(number, {"died": True}) for number, _ in batch]
         try:
             found = self._made([item for _, item in batch])
