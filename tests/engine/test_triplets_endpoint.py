@@ -405,7 +405,8 @@ def test_a_full_disk_leaves_no_half_of_a_line(tmp_path):
 
 
 KILLED = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in a shell's background is started with it ignored
 from pathlib import Path
 from contextlib import nullcontext
 from showtell.data.asking import Endpoint
@@ -437,7 +438,7 @@ def test_a_kill_loses_nothing_and_doubles_nothing(how, serve, tmp_path):
     command = [sys.executable, "-c", KILLED, str(tmp_path), answers.fake.url]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
-        assert reached.wait(60)
+        assert reached.wait(120)
         process.send_signal(how)
         if how == signal.SIGINT:
             threading.Timer(0.3, go.set).start()  # what is on its way is waited for

@@ -157,11 +157,13 @@ def _write_all(handle: int, data: bytes) -> None:
 
 @contextlib.contextmanager
 def _alone(handle: int) -> Iterator[None]:
-    """No other process writes meanwhile."""
+    """No other process writes meanwhile, where the file system knows locks."""
     if fcntl is not None:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
     try:
         yield
     finally:
         if fcntl is not None:
-            fcntl.flock(handle, fcntl.LOCK_UN)
+            with contextlib.suppress(OSError):
+                fcntl.flock(handle, fcntl.LOCK_UN)
