@@ -18,6 +18,14 @@ Ray = Annotated[
 ]
 Actors = Annotated[int, typer.Option("--actors", min=1, help="Workers on Ray.")]
 Gpus = Annotated[float, typer.Option("--gpus", min=0, help="GPUs of each worker on Ray.")]
+MinImage = Annotated[float | None, typer.Option("--min-image", help="Least likeness of before and after.")]
+MinDirection = Annotated[
+    float | None,
+    typer.Option("--min-direction", help="Least agreement of the pictures' change with the captions'."),
+]
+MinCaption = Annotated[
+    float | None, typer.Option("--min-caption", help="Least likeness of each picture to its caption.")
+]
 
 
 def pictures(
@@ -41,6 +49,15 @@ def pictures(
     scheduler: Annotated[str | None, typer.Option("--scheduler", help="The sampler, such as euler-ancestral.")] = None,
     size: Annotated[str | None, typer.Option("--size", metavar="WxH", help="By default the model's own.")] = None,
     encoding: Annotated[Literal["png", "jpg", "webp"], typer.Option("--encoding", help="Kind of picture.")] = "png",
+    filter_with: Annotated[
+        str | None,
+        typer.Option(
+            "--filter-with", metavar="CLIP", help="Judge at once; what fails leaves a record and no pictures."
+        ),
+    ] = None,
+    min_image: MinImage = None,
+    min_direction: MinDirection = None,
+    min_caption: MinCaption = None,
     layout: Annotated[
         Literal["webdataset", "datasets"], typer.Option("--format", help="Tar shards, or Hugging Face's parquet.")
     ] = "webdataset",
@@ -63,6 +80,7 @@ def pictures(
     """
     from showtell.engine import candidates as lots
     from showtell.engine import pictures as engine
+    from showtell.engine.filter_choose import Bounds
 
     draws = lots.Lots(
         candidates=candidates,
@@ -73,9 +91,11 @@ def pictures(
         scheduler=scheduler,
     )
     wanted = _numbers("--size", size, "x")
+    bounds = Bounds(image=min_image, direction=min_direction, caption=min_caption)
     with console.progress("imagining", as_json=as_json) as tick:
         made = engine.make(
             triplets, out, model=model, lots=draws, seed=seed, limit=limit, encoding=encoding, layout=layout,
+            clip=filter_with, bounds=None if bounds == Bounds() else bounds,
             size=None if wanted is None else (int(wanted[0]), int(wanted[1])), shard_size=shard_size,
             batch_size=batch_size, device=device, dtype=dtype, ray=ray, actors=actors, gpus=gpus, tick=tick,
         )  # fmt: skip

@@ -7,7 +7,7 @@ for a share p ~ U(0.1, 0.9) of the steps their self-attention; guidance and seed
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +15,12 @@ from typing import TYPE_CHECKING, Any
 from .. import __version__, models
 from ..edits import encoded
 from ..errors import UsageError
+from ..metrics.clip import Clip
 from ..work import Done, Item, Report, ShardStore, Tick, Worker, run
 from ..work.shards import sha256
+from . import filter_choose, filter_scores
 from .candidates import Lots, items, read_triplets
+from .filter import thresholds
 
 if TYPE_CHECKING:
     from ..editor import Editor
@@ -37,6 +40,24 @@ class How:
     scheduler: str
     size: tuple[int, int] | None
     encoding: str
+    clip: str | None
+    bounds: filter_choose.Bounds | None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Loaded:
+    """What a worker works with: the editor, and the CLIP that judges at once, if one does."""
+
+    editor: Editor
+    clip: Clip | None
+
+    @classmethod
+    def of(cls, how: How) -> Loaded:
+        """Loaded in the process that works. Raises ``ModelError``."""
+        from ..editor import load
+
+        clip = None if how.clip is None else Clip.load(how.clip, device=how.device)
+        return cls(editor=load(how.model, device=how.device, dtype=how.dtype), clip=clip)
 
 
 def make(
@@ -49,6 +70,8 @@ def make(
     limit: int | None = None,
     size: tuple[int, int] | None = None,
     encoding: str = "png",
+    clip: str | None = None,
+    bounds: filter_choose.Bounds | None = None,
     layout: str = "webdataset",
     shard_size: int = 50,
     batch_size: int = 8,
@@ -63,22 +86,35 @@ def make(
     """Imagine the candidates of a file of triplets into the folder ``out``, or go on with what is there.
 
     ``lots`` says how many and what they draw; ``size`` (width, height) of the pictures, the model's own by default; ``encoding``
-    png, jpg or webp; ``layout`` webdataset or datasets; ``shard_size`` caption pairs a shard. ``ray`` and what follows: see
-    :func:`showtell.work.run`. A candidate is the same in whatever order, batch (within 1e-4 on latents), shard or process it is
-    made. Raises ``UsageError``, ``ModelError``, ``MethodError``, ``FileFormatError``, ``OutputError``, ``Cancelled``.
+    png, jpg or webp; ``layout`` webdataset or datasets; ``shard_size`` caption pairs a shard. With ``clip`` candidates are judged
+    at once, and those that fail ``bounds`` (see :func:`showtell.engine.filter.sift`) leave a record and no pictures. ``ray`` and
+    what follows: see :func:`showtell.work.run`. A candidate is the same in whatever order, batch (within 1e-4 on latents), shard
+    or process it is made.
+
+    Raises ``UsageError``, ``ModelError``, ``MethodError``, ``FileFormatError``, ``OutputError``, ``Cancelled``.
     """
     from ..editor import load
 
     if encoding not in ENCODINGS:
         raise UsageError(f"encoding {encoding!r} is not known: choose one of {', '.join(ENCODINGS)}")
     found = read_triplets(triplets, limit=limit)
+    if bounds is not None and clip is None:
+        raise UsageError(
+            "thresholds are given, and no CLIP that judges at once: name one, or leave them to dataset filter"
+        )
     editor = load(model, device="cpu" if ray else device, dtype=dtype)
     models.require_kind(editor.pipe, ("base",), method="dataset pictures", model_id=editor.model_id)
     settled, origin = (lots or Lots()).settled(editor.card.get("defaults", {}).get("pictures", {}))
+    judge, judged = None, {}
+    if clip is not None:
+        judge = Clip.load(clip, device="cpu" if ray else device)
+        bounds, told = (bounds or filter_choose.Bounds()).settled(thresholds(clip))
+        judged = {"filter": {"clip": filter_scores.identity(judge), **asdict(bounds), "origin": told}}
     assert settled.num_inference_steps and settled.scheduler and settled.cross_attention is not None
     how = How(
         model=model, device=device, dtype=dtype, num_inference_steps=settled.num_inference_steps,
-        cross_attention=settled.cross_attention, scheduler=settled.scheduler, size=size, encoding=encoding,
+        cross_attention=settled.cross_attention, scheduler=settled.scheduler, size=size, encoding=encoding, clip=clip,
+        bounds=bounds,
     )  # fmt: skip
     store = ShardStore.begin(
         out,
@@ -86,6 +122,7 @@ def make(
             "command": "dataset pictures",
             "settings": {**asdict(settled), "size": size, "encoding": encoding, "shard_size": shard_size},
             "origin": origin,
+            **judged,
             "model": {
                 "id": editor.model_id, "weights": models.weights_hash(editor.pipe),
                 "dtype": str(models.dtype_of(editor.pipe.unet)).removeprefix("torch."),
@@ -97,19 +134,17 @@ def make(
         layout=layout,
     )  # fmt: skip
     rows = items(found, settled, seed=seed, shard_size=shard_size)
-    factory = partial(worker, how) if ray else partial(worker, how, editor)
+    factory = partial(worker, how) if ray else partial(worker, how, Loaded(editor=editor, clip=judge))
     return run(rows, factory, store, batch_size=batch_size, ray=ray, actors=actors, gpus=gpus, tick=tick, cancel=cancel)
 
 
-def worker(how: How, editor: Editor | None = None) -> Worker:
-    """What imagines a batch of candidates; the model is loaded here unless it is there."""
-    from ..editor import load
-
-    return partial(_imagine, how, editor or load(how.model, device=how.device, dtype=how.dtype))
+def worker(how: How, loaded: Loaded | None = None) -> Worker:
+    """What imagines a batch of candidates; the models are loaded here unless they are there."""
+    return partial(_imagine, how, loaded or Loaded.of(how))
 
 
-def _imagine(how: How, editor: Editor, rows: Sequence[Item]) -> list[Done]:
-    pairs = editor.imagine(
+def _imagine(how: How, loaded: Loaded, rows: Sequence[Item]) -> list[Done]:
+    pairs = loaded.editor.imagine(
         [row.told["source_caption"] for row in rows],
         [row.told["target_caption"] for row in rows],
         seed=[row.told["seed"] for row in rows],
@@ -122,7 +157,8 @@ def _imagine(how: How, editor: Editor, rows: Sequence[Item]) -> list[Done]:
         size=how.size,
         batch_size=len(rows),
     )
-    return [_done(row, pair, how.encoding) for row, pair in zip(rows, pairs, strict=True)]
+    made = [_done(row, pair, how.encoding) for row, pair in zip(rows, pairs, strict=True)]
+    return made if loaded.clip is None else _judged(made, pairs, loaded.clip, how.bounds)
 
 
 def _done(row: Item, pair: Any, encoding: str) -> Done:
@@ -133,3 +169,18 @@ def _done(row: Item, pair: Any, encoding: str) -> Done:
         record={**row.told, **notes},
         files={f"{name}.{encoding}": encoded(one, f"{name}.{encoding}") for name, one in pictures.items()},
     )
+
+
+def _judged(made: Sequence[Done], pairs: Sequence[Any], clip: Clip, bounds: Any) -> list[Done]:
+    """With their scores, and without the pictures of those that fail a test."""
+    sources, targets = ([one.record[name] for one in made] for name in ("source_caption", "target_caption"))
+    scores = filter_scores.score(clip, [(pair.before, pair.after) for pair in pairs], sources, targets)
+    by = filter_scores.identity(clip)
+    return [
+        replace(
+            one,
+            record={**one.record, "scores": found.told(), "scored_by": by},
+            files={} if filter_choose.judge(found, bounds) else one.files,
+        )
+        for one, found in zip(made, scores, strict=True)
+    ]
