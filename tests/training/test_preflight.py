@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ import torch
 from showtell import loading
 from showtell.errors import ModelError, UsageError
 from showtell.training.instruct import activations, lora, preflight, saving, shapes
-from showtell.training.instruct.settings import Config, Lora, Train
+from showtell.training.instruct.settings import Config, Data, Lora, Train
 from tests.helpers import tiny
 
 SMALL = Lora(rank=3, alpha=7)
@@ -86,7 +87,8 @@ def test_a_widened_start_counts_its_new_channels_and_adapters_only_themselves(st
     lora.attach(wide, SMALL, 0, widened=True)
     fit = preflight.estimate(Config(model="starter-base", lora=SMALL))
     assert fit.learned == sum(p.numel() for p in wide.parameters() if p.requires_grad)
-    two = preflight.estimate(Config(model="starter-base", lora=SMALL), world_size=2)
+    two = preflight.estimate(Config(model="starter-base", lora=SMALL, data=Data(resolution=37)), world_size=2)
+    assert two.side == 32  # as the frames have it
     assert two.micro_batch == 16 and two.parts["exchange between processes"] == 4 * fit.learned
 
 
@@ -119,6 +121,13 @@ def test_models_of_every_kind_are_read_by_their_configurations(tiny_instruct_fol
     save_file(tensors, tmp_path / "sd.safetensors")
     single = shapes.of(str(tmp_path / "sd.safetensors"))
     assert single.widened and single.unet["attention_head_dim"] == 8 and single.resolution == 512
+    shutil.copytree(tiny_instruct_folder, tmp_path / "larger")
+    config = json.loads((tmp_path / "larger" / "unet" / "config.json").read_text()) | {
+        "addition_embed_type": "text_time"
+    }
+    (tmp_path / "larger" / "unet" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match="SDXL"):
+        shapes.of(str(tmp_path / "larger"))
     (tmp_path / "other.safetensors").write_bytes(b"not one")
     (tmp_path / "empty").mkdir()
     for name in ("other.safetensors", "empty", "nobody/nothing", "../odd"):

@@ -124,7 +124,7 @@ def estimate(config: Config, *, world_size: int = 1, device: str = "cpu") -> Fit
     from showtell.training.instruct import activations
 
     train, shapes = config.train, shaping.of(config.model)
-    side = config.data.resolution or shapes.resolution
+    side = max(shapes.multiple, (config.data.resolution or shapes.resolution) // shapes.multiple * shapes.multiple)
     counted = activations.count(
         shapes, side=side, lora=config.lora, precision=train.precision, checkpointing=train.gradient_checkpointing,
         device=device,

@@ -35,6 +35,11 @@ class Shapes:
         return (size if isinstance(size, int) else max(size)) * self.factor
 
     @property
+    def multiple(self) -> int:
+        """Pixels that both sides are a multiple of."""
+        return self.factor * 2 ** (len(self.unet["block_out_channels"]) - 1)
+
+    @property
     def widened(self) -> bool:
         """Whether the training will widen the network, because it takes a picture's latents alone."""
         return self.unet["in_channels"] == self.unet["out_channels"]
@@ -48,7 +53,10 @@ def of(name: str) -> Shapes:
     try:
         if os.path.isfile(name):
             return _of_file(Path(name))
-        return _of_configs({part: _config(name, part) for part in _PARTS})
+        configs = {part: _config(name, part) for part in _PARTS}
+        if configs["unet"].get("addition_embed_type"):
+            raise ModelError(f"{name}: SDXL pipelines are not supported; use a Stable Diffusion 1.x or 2.x model")
+        return _of_configs(configs)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(f"{name}: its configuration cannot be understood ({error})") from error
 
