@@ -87,7 +87,7 @@ def run(
         (item for item in found.items if item.id not in left), key=lambda one: (one.shard, worker.group(one))
     )
     claims = outputs.Claims(folder=folder.absolute())
-    factory = functools.partial(worker.build, told, _models(items), claims)
+    factory = functools.partial(worker.build, told, _models(store.pending(items)), claims)
     stopped: Cancelled | None = None
     report = work.Report()
     try:

@@ -57,6 +57,7 @@ def on_ray(
             f"--actors {actors} --gpus {gpus:g}: there is at least one actor, and no negative share of a GPU"
         )
     with _joined(address, actors=actors, gpus=gpus) as cores:
+        _check_gpus(gpus)
         left, begun = dict(enumerate(pending)), _counter()
         for size, tries in ((batch_size, _TRIES), (1, 1)):
             numbers = list(left)
@@ -158,7 +159,7 @@ def _raised(fault: dict[str, Any]) -> Exception:
 @contextlib.contextmanager
 def _joined(address: str, *, actors: int, gpus: float) -> Iterator[float]:
     """A Ray to work on, and the CPU cores that each actor gets of it. One that this process has joined already is used."""
-    for name, value in _QUIET.items():
+    for name, value in _HOW.items():
         os.environ.setdefault(name, value)
     try:
         import ray
@@ -188,6 +189,15 @@ def _joined(address: str, *, actors: int, gpus: float) -> Iterator[float]:
                 ray.shutdown()
 
 
+def _check_gpus(gpus: float) -> None:
+    """Raise ``UsageError`` where no actor would ever get its share: Ray itself would wait for ever."""
+    import ray
+
+    there = max((node["Resources"].get("GPU", 0.0) for node in ray.nodes() if node["Alive"]), default=0.0)
+    if there < gpus:
+        raise UsageError(f"--gpus {gpus:g}: no machine of this Ray has that many GPUs (at most {there:g})")
+
+
 def _check(address: str) -> None:
     """Raise ``UsageError`` for a HOST:PORT where nobody listens: Ray itself would wait for minutes, and then abort."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
@@ -199,10 +209,11 @@ def _check(address: str) -> None:
         raise UsageError(f"--ray {address}: there is no Ray to work on ({error}); write HOST:PORT, or auto") from error
 
 
-_QUIET = {
+_HOW = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # or it listens on every interface
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_worker_niceness": "0",  # or whatever else runs on the machine goes before the work
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_DATA_LOG_LEVEL": "CRITICAL",
 }
