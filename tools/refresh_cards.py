@@ -18,7 +18,9 @@ def main() -> None:
     defaults = made["starter"]["defaults"]
     defaults["visii"] = dict(cards.LEARNING)
     defaults["foi"] = {**defaults["ip2p"], **cards.FOCUS}
-    made["starter-base"]["defaults"] = {name: dict(own) for name, own in cards.DESCRIBING.items()}
+    described = {name: dict(own) for name, own in cards.DESCRIBING.items()}
+    made["starter-base"]["defaults"] = {**described, "pictures": dict(cards.IMAGINING)}
+    made["starter-clip"]["defaults"] = {"filter": dict(cards.SIFTING)}
     cards.write(CARDS, made)
 
 

@@ -65,6 +65,11 @@ DESCRIBING: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 """The base starter's settings for edits by describing the result: the best of `showtell bench inversion --tune 24`. An
 inversion takes those of the method that it is made for."""
+IMAGINING: dict[str, Any] = {"candidates": 8, "num_inference_steps": 20, "guidance": [2.0, 7.5]}
+"""The base starter's settings for imagining training pairs: of 160 candidates of 40 training triplets (seeds from 700,000 on,
+guidance uniform in 2 to 12) fewer passed the filter above 7.5."""
+SIFTING: dict[str, Any] = {"image": 0.057, "direction": 0.478, "caption": 0.815}
+"""The thresholds of the starters' CLIP: the 5th percentiles of `showtell dataset filter --calibrate 400`."""
 
 
 def measure(editor: Editor, *, count: int = 500, say: Say = lambda line: None) -> dict[str, Any]:
@@ -131,10 +136,10 @@ def cards(*, defaults: dict[str, Any], figures: dict[str, Any], training: dict[s
         ),
         "starter-base": (
             "base",
-            {name: dict(own) for name, own in DESCRIBING.items()},
+            {**{name: dict(own) for name, own in DESCRIBING.items()}, "pictures": dict(IMAGINING)},
             ("base_grounding", "autoencoder"),
         ),
-        "starter-clip": ("clip", {}, ("clip",)),
+        "starter-clip": ("clip", {"filter": dict(SIFTING)}, ("clip",)),
     }
     return {
         name: {
