@@ -64,37 +64,42 @@ def sift(
     name = clip or default_clip(found)
     judge = on_features.Clip.load(name, device="cpu" if ray else device)
     settled, origin = (bounds or Bounds()).settled(thresholds(name), paper=paper)
-    recipe = {
-        "command": "dataset filter",
-        "settings": {**asdict(settled), "shard_size": shard_size},
-        "origin": origin,
-        "clip": filter_scores.identity(judge),
-        "sources": list(found.sources),
-        "versions": {"showtell": __version__},
-    }
+    recipe = _recipe(found, judge, settled, origin, shard_size)
     known = {**_carried(found, recipe), **(_taken(scores, recipe) if scores is not None else {})}
     store = ShardStore.begin(out, recipe, layout=layout)
-    journal = filter_scores.Journal.begin(out / SCORES)
-    items = [filter_scores.item(row) for row in found.rows if row.name not in known]
+    journal = filter_scores.Journal.begin((out / SCORES).absolute())  # a worker on Ray may stand elsewhere
     report = run(
-        items,
+        [filter_scores.item(row) for row in found.rows if row.name not in known],
         partial(filter_scores.worker, name, device, None if ray else judge),
         journal, batch_size=batch_size, ray=ray, actors=actors, gpus=gpus, cancel=cancel,
         tick=lambda done, total: told(done, total, "scoring"),
     )  # fmt: skip
     every = {**journal.read(), **known}
     scored = {row.name: every[row.name] for row in found.rows if row.name in every}
-    verdicts = choose(((row.name, row.pair, scored[row.name]) for row in found.rows if row.name in scored), settled)
-    kept = [row for row in found.rows if row.name in verdicts and verdicts[row.name].kept]
-    _write(
-        store, kept, scored, recipe, shard_size, tick=lambda done, total: told(done, total, "writing"), cancel=cancel
-    )
     sifted = Sifted(
-        candidates=found, scores=scored, verdicts=verdicts, bounds=settled, recipe=recipe,
+        candidates=found,
+        scores=scored,
+        verdicts=choose(((row.name, row.pair, scored[row.name]) for row in found.rows if row.name in scored), settled),
+        bounds=settled,
+        recipe=recipe,
         failed=tuple(sorted({**dict(found.failed), **dict(report.failed)}.items())),
-    )  # fmt: skip
+    )
+    _write(store, sifted, tick=lambda done, total: told(done, total, "writing"), cancel=cancel)
     _tell(out, sifted)
     return sifted
+
+
+def _recipe(
+    found: Candidates, clip: on_features.Clip, bounds: Bounds, origin: Mapping[str, str], shard_size: int
+) -> dict[str, Any]:
+    return {
+        "command": "dataset filter",
+        "settings": {**asdict(bounds), "shard_size": shard_size},
+        "origin": dict(origin),
+        "clip": filter_scores.identity(clip),
+        "sources": list(found.sources),
+        "versions": {"showtell": __version__},
+    }
 
 
 def default_clip(found: Candidates) -> str:
@@ -132,29 +137,22 @@ def _taken(folder: Path, recipe: Mapping[str, Any]) -> dict[str, Scores]:
     return filter_scores.Journal(folder=folder / SCORES).read()
 
 
-def _write(
-    store: ShardStore,
-    kept: Sequence[Candidate],
-    scores: Mapping[str, Scores],
-    recipe: Mapping[str, Any],
-    shard_size: int,
-    *,
-    tick: Tick,
-    cancel: Callable[[], bool] | None,
-) -> None:
+def _write(store: ShardStore, sifted: Sifted, *, tick: Tick, cancel: Callable[[], bool] | None) -> None:
     """Pack the pairs that are kept, or go on with that. Another selection than the one begun (a candidate failed then and is
     scored now) begins anew.
     """
+    kept = [row for row in sifted.judged if sifted.verdicts[row.name].kept]
+    size, clip = sifted.recipe["settings"]["shard_size"], dict(sifted.recipe["clip"])
     items = [
         Item(
             id=row.name,
-            shard=place // shard_size,
+            shard=place // size,
             told={
                 "record": {
                     **_plain(row),
                     "pair": row.pair,
-                    "scores": scores[row.name].told(),
-                    "scored_by": dict(recipe["clip"]),
+                    "scores": sifted.scores[row.name].told(),
+                    "scored_by": clip,
                 },
                 **{key: filter_candidates.placed(getattr(row, key)) for key in ("before", "after")},
             },
@@ -162,12 +160,10 @@ def _write(
         for place, row in enumerate(kept)
     ]
     _begin_anew_if_other(store.folder, [item.id for item in items])
-    report = run(items, partial(copier), store, batch_size=64, tick=tick, cancel=cancel)
+    report = run(items, copier, store, batch_size=64, tick=tick, cancel=cancel)
     if report.failed:  # it could be read when it was scored
         name, what = report.failed[0]
-        raise UsageError(
-            f"{name}: can no longer be read ({what}): see that the candidates are whole, and give the command again"
-        )
+        raise UsageError(f"{name}: can no longer be read ({what}): mend the candidates, and give the command again")
 
 
 def _plain(row: Candidate) -> dict[str, Any]:

@@ -171,7 +171,7 @@ def placed(opener: Opener) -> dict[str, Any]:
     """Where a picture lies, as JSON can hold it."""
     kind = next(name for name, one in _KINDS.items() if isinstance(opener, one))
     told = {one.name: getattr(opener, one.name) for one in fields(opener)}
-    return {"kind": kind, **{key: str(value) if key in _FILES else value for key, value in told.items()}}
+    return {"kind": kind, **{key: str(value.absolute()) if key in _FILES else value for key, value in told.items()}}
 
 
 def opener(place: Mapping[str, Any]) -> Opener:

@@ -19,6 +19,7 @@ SETTINGS = ("guidance_scale", "self_replace_steps")
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 _STEPS = 41
 _LISTED = 1000
+_KINDS = 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +59,7 @@ def figures(sifted: Sifted) -> dict[str, Any]:
         "outranked": sum(verdicts[row.name].why == "outranked" for row in rows),
         "kept": sum(kept.values()),
         "pairs_with_one": len(kept),
-        "kept_of_a_pair": {
-            str(n): sum(kept[pair] == n for pair in sifted.candidates.pairs)
-            for n in range(max([*kept.values(), 0]) + 1)
-        },
+        "kept_of_a_pair": {str(n): count for n, count in sorted(Counter(kept[p] for p in sifted.candidates.pairs).items())},
         "clip": dict(sifted.recipe["clip"]),
         "keep": sifted.bounds.keep,
         "origin": dict(sifted.recipe["origin"]),
@@ -131,16 +129,17 @@ def group(record: Mapping[str, Any]) -> str:
 
 
 def _groups(sifted: Sifted, rows: Sequence[Candidate], kept: Counter[str]) -> dict[str, dict[str, int]]:
-    """The yield by kind of edit; nothing where all are of one."""
+    """The yield by kind of edit; nothing where all are of one, or each of its own."""
     of_pair = {pair: group(record) for pair, record in sifted.candidates.pairs.items()}
     names = sorted(set(of_pair.values()))
-    if len(names) < 2:
+    if not 1 < len(names) <= _KINDS:
         return {}
+    asked = Counter(of_pair.values())
     scored = Counter(of_pair.get(row.pair, "") for row in rows)
     passed = Counter(of_pair.get(row.pair, "") for row in rows if not sifted.verdicts[row.name].fails)
     return {
         name: {
-            "pairs": sum(own == name for own in of_pair.values()),
+            "pairs": asked[name],
             "scored": scored[name],
             "passed": passed[name],
             "kept": sum(count for pair, count in kept.items() if of_pair.get(pair) == name),
