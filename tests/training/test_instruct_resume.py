@@ -108,6 +108,16 @@ def test_ctrl_c_keeps_the_step_that_was_made(place, uninterrupted) -> None:
     same(uninterrupted, place / "stopped")
 
 
+def test_ctrl_c_before_the_first_step_stops_at_once(place) -> None:
+    def report(stage: str, step: int, steps: int, figures: dict[str, float]) -> None:
+        assert stage == "pictures"
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(Cancelled, match="interrupted; the run is kept: .* --resume"):
+        trained(place, "early", report=report)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def test_what_is_half_written_is_passed_over(place, uninterrupted) -> None:
     shutil.copytree(uninterrupted, place / "half")
     old = checkpoint.whole(place / "half")[0]

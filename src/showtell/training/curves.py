@@ -12,9 +12,10 @@ from showtell.training.loop import read_log
 _SIZE, _MARGIN = (640, 320), 44
 
 
-def draw_curve(log: Path, out: Path, *, title: str) -> None:
-    """Draw the smoothed loss of a `log.jsonl` over its steps, on a logarithmic scale, to a PNG."""
-    points = [(line["step"], line["loss"]) for line in read_log(log) if line["loss"] > 0]
+def draw_curve(log: Path, out: Path, *, title: str, smooth: float = 0.0) -> None:
+    """Draw the loss of a `log.jsonl` over its steps, on a logarithmic scale, to a PNG. A log that is not smoothed yet is, with
+    this share of what came before, from 0 to below 1."""
+    points = _smoothed([(line["step"], line["loss"]) for line in read_log(log) if line["loss"] > 0], smooth)
     if len(points) < 2:
         return
     last, low, high = points[-1][0], min(v for _, v in points), max(v for _, v in points)
@@ -32,3 +33,12 @@ def draw_curve(log: Path, out: Path, *, title: str) -> None:
     draw.text((4, _MARGIN), f"{high:.3f}", fill="black")
     draw.text((4, _MARGIN + height - 10), f"{low:.3f}", fill="black")
     image.save(out)
+
+
+def _smoothed(points: list[tuple[float, float]], share: float) -> list[tuple[float, float]]:
+    """A running mean, which counts the first points in full."""
+    found, mean = [], 0.0
+    for count, (step, value) in enumerate(points, start=1):
+        mean = share * mean + (1 - share) * value
+        found.append((step, mean / (1 - share**count)))
+    return found

@@ -6,6 +6,8 @@ import contextlib
 import json
 import signal
 from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +37,9 @@ def check(config: Config) -> None:
 
 
 def accelerator(device: str) -> Accelerator:
-    from accelerate import Accelerator
+    """The processes of a run and their devices: one, or what ``torchrun`` started. Raises ``UsageError`` for a device that is not
+    there."""
+    from accelerate import Accelerator, InitProcessGroupKwargs
     from accelerate.state import AcceleratorState, PartialState
 
     name = loading.pick_device(device)
@@ -43,11 +47,13 @@ def accelerator(device: str) -> Accelerator:
         here = str(PartialState().device).split(":")[0]
         if here != name.split(":")[0] and PartialState().num_processes == 1:
             AcceleratorState._reset_state(reset_partial_state=True)  # an earlier run of this process was elsewhere
-    return Accelerator(cpu=name == "cpu")
+    # The others wait while the first one validates. Precision is the steps' own business.
+    patient = InitProcessGroupKwargs(timeout=timedelta(hours=3))
+    return Accelerator(cpu=name == "cpu", mixed_precision="no", kwargs_handlers=[patient])
 
 
 def begin(config: Config, out: Path, *, resume: bool) -> None:
-    """Check the folder of a run, and write its configuration where it begins."""
+    """Check the folder of a run, and write its configuration there. Raises ``OutputError`` and ``UsageError``."""
     told = out / CONFIG
     if out.is_dir() and any(out.iterdir()) and not resume:
         raise OutputError(
@@ -75,24 +81,32 @@ def read_config(out: Path) -> dict[str, Any]:
         raise UsageError(f"{out / CONFIG}: cannot be read ({error}): begin the run again in another folder") from error
 
 
+@dataclass
+class Stop:
+    """Whether a run was ``asked`` to stop after its step; only while it is ``armed`` is there a step to wait for."""
+
+    armed: bool = False
+    asked: bool = False
+
+
 @contextlib.contextmanager
-def stopping() -> Iterator[list[int]]:
-    """A list that Ctrl-C (or SIGTERM, by which clusters take a machine back) fills: the run stops after its step. A second
-    Ctrl-C stops at once."""
-    got: list[int] = []
+def stopping() -> Iterator[Stop]:
+    """Ctrl-C, or SIGTERM, by which clusters take a machine back, stops a run after its step; a second one, or one before the
+    first step, at once."""
+    stop = Stop()
 
     def note(number: int, _: object) -> None:
-        if got:
+        if stop.asked or not stop.armed:
             raise KeyboardInterrupt
-        got.append(number)
+        stop.asked = True
 
     try:
         before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     except ValueError:  # not the main thread: whoever called decides
-        yield got
+        yield stop
         return
     try:
-        yield got
+        yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

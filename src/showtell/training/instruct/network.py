@@ -21,13 +21,20 @@ from showtell.training.loop import decay_at
 @dataclass(frozen=True, kw_only=True)
 class Network:
     """An instruct pipeline whose UNet learns; ``widened`` says that it was a text-to-image one. ``weights`` is the fingerprint of
-    the pipeline before any step, ``learned`` the parameters that learn, by their names.
+    the pipeline before any step, ``learned`` the parameters that learn, by their names. ``checker``, the pipeline's safety
+    checker if it has one, is out of it meanwhile: it has no part in training, and takes as much memory as the text encoder.
     """
 
     pipe: Any
     widened: bool
     weights: str
     learned: dict[str, nn.Parameter]
+    checker: Any = None
+
+    def whole(self) -> None:
+        """The pipeline has its safety checker again, as it is to be saved."""
+        if self.checker is not None:
+            self.pipe.register_modules(safety_checker=self.checker)
 
 
 def load(config: Config, *, device: str = "auto") -> Network:
@@ -45,6 +52,10 @@ def load(config: Config, *, device: str = "auto") -> Network:
         )
     if kind == "base":
         pipe = _instruct(pipe)
+    checker = getattr(pipe, "safety_checker", None)
+    if checker is not None:
+        pipe.register_modules(safety_checker=None)
+        checker.to("cpu")
     for part in models.part_names(pipe):
         getattr(pipe, part).requires_grad_(False).eval()
     weights = models.weights_hash(pipe)
@@ -55,7 +66,7 @@ def load(config: Config, *, device: str = "auto") -> Network:
     if config.train.gradient_checkpointing:
         pipe.unet.enable_gradient_checkpointing()
     learned = {name: p for name, p in pipe.unet.named_parameters() if p.requires_grad}
-    return Network(pipe=pipe, widened=kind == "base", weights=weights, learned=learned)
+    return Network(pipe=pipe, widened=kind == "base", weights=weights, learned=learned, checker=checker)
 
 
 def _instruct(base: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import io
@@ -32,6 +33,8 @@ _SIDEWAYS = (5, 6, 7, 8)
 _SKEW = 0.02
 """How much the aspect ratios of a pair's two pictures may differ before they are no pair of the same view."""
 _THREADS = 8
+_HEAD = 2**16
+"""Bytes of a file in a tar that its size is looked for in."""
 _OPENS_FILE = getattr(openers.picture(Path()), "func", None)
 """What the rows of folders are opened with, told a path alone."""
 
@@ -215,7 +218,7 @@ def size_of(opens: Callable[[], Image.Image]) -> tuple[int, int]:
 def _file_of(opens: Any) -> Any:
     if isinstance(opens, tars.Slice):
         with suppress(UsageError):
-            return io.BytesIO(opens.read(2**24))
+            return io.BytesIO(dataclasses.replace(opens, size=min(opens.size, _HEAD)).read(_HEAD))
         return None
     if isinstance(opens, functools.partial) and len(opens.args) == 1 and isinstance(opens.args[0], Path):
         return opens.args[0] if opens.func is _OPENS_FILE else None

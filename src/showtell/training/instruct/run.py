@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from showtell import files, models
 from showtell.errors import Cancelled, ShowtellError, UsageError
 from showtell.training import curves
 from showtell.training.instruct import beginning, checkpoint, hub, loss, network, planning, preflight, saving, trackers
+from showtell.training.instruct.beginning import Stop
 from showtell.training.instruct.buckets import Order
 from showtell.training.instruct.checkpoint import State
 from showtell.training.instruct.latents import Cache, Words
@@ -85,8 +87,13 @@ def train(
     if accelerator.is_main_process:
         beginning.begin(config, out, resume=resume)
     accelerator.wait_for_everyone()
-    with beginning.stopping() as stop, models.memory_errors(_TOO_MUCH):
-        return _Run(config, out, accelerator, validate, report, stop).go()
+    try:
+        with beginning.stopping() as stop, models.memory_errors(_TOO_MUCH):
+            return _Run(config, out, accelerator, validate, report, stop).go()
+    except KeyboardInterrupt as error:
+        raise Cancelled(
+            f"interrupted; the run is kept: give the same command with --resume to go on in {out}"
+        ) from error
 
 
 class _Run:
@@ -99,7 +106,7 @@ class _Run:
         accelerator: Accelerator,
         validate: Validator | None,
         report: Report,
-        stop: list[int],
+        stop: Stop,
     ) -> None:
         self.config, self.out, self.accelerator, self.stop = config, out, accelerator, stop
         self.first = accelerator.is_main_process
@@ -178,6 +185,7 @@ class _Run:
             chunks(self.config, step, rank=rank, world=world) for step in range(self.state.step, steps)
         )
         saved = time.monotonic()
+        self.stop.armed = True
         try:
             with reading(self.material, wanted, self.config.data.workers) as batches:
                 while self.state.step < steps:
@@ -191,6 +199,7 @@ class _Run:
                             f"interrupted after step {self.state.step} of {steps}; the run is kept: give the same command with "
                             f"--resume to go on in {self.out}"
                         )
+            self.stop.armed = False
             return self._end()
         finally:
             if self.trackers is not None:
@@ -213,10 +222,12 @@ class _Run:
         own = chunks(config, state.step, rank=accelerator.process_index, world=accelerator.num_processes)
         for batch in itertools.islice(batches, len(own)):
             total += self._backward(model, batch)
-        flag = torch.tensor(float(bool(self.stop)), device=accelerator.device)
+        flag = torch.tensor(float(self.stop.asked), device=accelerator.device)
         total, flag = accelerator.reduce(torch.stack((total, flag)), "sum").unbind()
         norm = self._update(float(total))
-        self.figures = {"loss": float(total), "norm": norm, "learning_rate": learning_rate}
+        self.figures = {"loss": float(total), "learning_rate": learning_rate}
+        if math.isfinite(norm):
+            self.figures["norm"] = norm
         state.step += 1
         state.seconds += time.monotonic() - started
         if self.first:
@@ -256,7 +267,7 @@ class _Run:
             "gradient": norm if state.scaler is None else 0.0,
         }  # fp16 leaves out such a step itself
         for what, value in finite.items():
-            if not torch.isfinite(torch.tensor(value)):
+            if not math.isfinite(value):
                 kept = checkpoint.newest(self.out)
                 told = f"the last good state is {kept}" if kept else "nothing was saved yet"
                 raise ShowtellError(
@@ -298,8 +309,9 @@ class _Run:
         if self.first:
             told = self._told()
             average = {name: tensor.detach() for name, tensor in state.average.state().items()}
+            self.net.whole()
             saving.save_model(self.net.pipe, average, model, self.config, told, widened=self.net.widened, force=True)
-            curves.draw_curve(self.out / LOG, self.out / "loss.png", title=self.out.name)
+            curves.draw_curve(self.out / LOG, self.out / "loss.png", title=self.out.name, smooth=0.98)
             if self.config.save.push_to_hub is not None:
                 pushed = hub.push(model, self.config.save.push_to_hub)
         self.accelerator.wait_for_everyone()
