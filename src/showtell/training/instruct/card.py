@@ -177,4 +177,6 @@ def _start(config: Config) -> str:
 
 
 def _last(path: str) -> str:
-    return os.path.basename(os.path.normpath(path)) or path
+    """A path's last name; with the one before, where it is called model as in every run."""
+    head, name = os.path.split(os.path.normpath(path))
+    return f"{os.path.basename(head)}/{name}" if name == "model" and os.path.basename(head) else name or path
