@@ -274,6 +274,24 @@ def test_a_damaged_candidate_costs_itself_and_may_be_mended(tmp_path, starters):
     assert len(third.scores) + len([1 for name, _ in third.failed if name.startswith("p0")]) == 8
 
 
+def test_candidates_that_were_judged_when_they_were_made(tmp_path, starters):
+    """Those that failed then have scores and no pictures: they count, and no looser threshold can bring them back."""
+    clip = filter_scores.identity(on_features.Clip.load("starter-clip"))
+    scores = {"image": -0.9, "direction": 0.5, "before": 0.5, "after": 0.5}
+    failed = {"p000000_c01": {"scores": scores, "scored_by": clip}}
+    recipe = {"filter": {"clip": clip, "image": -0.8, "direction": -1, "caption": -1}}
+    folder = datasets.candidates(tmp_path / "candidates", count=1, recipe=recipe, **failed)
+    found = sieving.sift([folder], tmp_path / "kept", bounds=Bounds(**{**vars(LOOSE), "image": -0.8}))
+    assert found.verdicts["p000000-c01"].fails == ("image",) and len(found.scores) == 4 and not found.failed
+    with pytest.raises(UsageError, match="give --min-image -0.8 or more"):
+        sieving.sift([folder], tmp_path / "loose", bounds=LOOSE)
+    assert not (tmp_path / "loose").exists()
+    other = {"p000000_c01": {"scores": scores, "scored_by": {"id": "another", "weights": "0"}}}
+    folder = datasets.candidates(tmp_path / "others", count=1, **other)
+    told = sieving.sift([folder], tmp_path / "third", bounds=LOOSE).failed
+    assert [name for name, _ in told] == ["p000000-c01"] and "judged by another CLIP" in told[0][1]
+
+
 def test_folders_whose_candidates_have_the_same_names(tmp_path, starters):
     one, two = (datasets.candidates(tmp_path / str(seed), count=1, each=2, seed=seed) for seed in (1, 2))
     found = filter_candidates.read([one, two])

@@ -309,7 +309,8 @@ def pairs(root: Path, count: int = 5, each: int = 2) -> Path:
 def candidates(root: Path, count: int = 3, each: int = 4, **changes: Any) -> Path:
     """A folder of candidates as `showtell dataset pictures` writes it: ``count`` caption pairs of ``each``, two pairs a shard.
 
-    ``changes`` replaces records' values by the candidate's name; one whose ``error`` it tells has no pictures.
+    ``changes`` replaces records' values by the candidate's name; one whose ``error`` or ``scores`` it tells has no pictures.
+    ``recipe`` is added to the folder's.
     """
     from showtell.work import Done, Item, ShardStore, run
 
@@ -325,9 +326,10 @@ def candidates(root: Path, count: int = 3, each: int = 4, **changes: Any) -> Pat
         }  # fmt: skip
         pictures = {"before.png": png(drawn(10 * i + number)), "after.png": png(drawn(1000 + 10 * i + number))}
         error = told.pop("error", None)
-        return Done(id=name, record=told, files={} if error else pictures, error=error)
+        return Done(id=name, record=told, files={} if error or "scores" in told else pictures, error=error)
 
     recipe = {"command": "dataset pictures", "model": {"id": "starter-base"}, "seed": changes.get("seed", 0)}
+    recipe |= changes.get("recipe", {})
     items = [Item(id=f"p{i:06d}-c{n:02d}", shard=i // 2) for i in range(count) for n in range(each)]
     run(items, lambda: made, ShardStore.begin(root, recipe, layout=changes.get("layout", "webdataset")))
     return root

@@ -65,11 +65,12 @@ def sift(
     judge = on_features.Clip.load(name, device="cpu" if ray else device)
     settled, origin = (bounds or Bounds()).settled(thresholds(name), paper=paper)
     recipe = _recipe(found, judge, settled, origin, shard_size)
+    _check_judged(found, recipe)
     known = {**_carried(found, recipe), **(_taken(scores, recipe) if scores is not None else {})}
     store = ShardStore.begin(out, recipe, layout=layout)
     journal = filter_scores.Journal.begin((out / SCORES).absolute())  # a worker on Ray may stand elsewhere
     report = run(
-        [filter_scores.item(row) for row in found.rows if row.name not in known],
+        [filter_scores.item(row) for row in found.rows if row.name not in known and row.before is not None],
         partial(filter_scores.worker, name, device, None if ray else judge),
         journal, batch_size=batch_size, ray=ray, actors=actors, gpus=gpus, cancel=cancel,
         tick=lambda done, total: told(done, total, "scoring"),
@@ -82,7 +83,7 @@ def sift(
         verdicts=choose(((row.name, row.pair, scored[row.name]) for row in found.rows if row.name in scored), settled),
         bounds=settled,
         recipe=recipe,
-        failed=tuple(sorted({**dict(found.failed), **dict(report.failed)}.items())),
+        failed=tuple(sorted({**dict(found.failed), **dict(report.failed), **_unjudged(found, scored)}.items())),
     )
     _write(store, sifted, tick=lambda done, total: told(done, total, "writing"), cancel=cancel)
     _tell(out, sifted)
@@ -124,6 +125,28 @@ def _carried(found: Candidates, recipe: Mapping[str, Any]) -> dict[str, Scores]:
         if scores is not None:
             carried[row.name] = scores
     return carried
+
+
+def _check_judged(found: Candidates, recipe: Mapping[str, Any]) -> None:
+    """Raise ``UsageError`` for thresholds below those by which candidates were judged when they were made: what failed there has
+    no pictures any more.
+    """
+    for source in found.sources:
+        judged = source["recipe"].get("filter") or {}
+        if judged.get("clip") != recipe["clip"]:
+            continue
+        for name in ("image", "direction", "caption"):
+            if recipe["settings"][name] < judged[name]:
+                raise UsageError(
+                    f"--min-{name} {recipe['settings'][name]:g} is below {judged[name]:g}, by which these candidates were judged "
+                    f"when they were made, without keeping the others: give --min-{name} {judged[name]:g} or more"
+                )
+
+
+def _unjudged(found: Candidates, scored: Mapping[str, Scores]) -> dict[str, str]:
+    """Candidates that another CLIP judged when they were made."""
+    what = "was judged by another CLIP when it was made, and has no pictures: give that CLIP"
+    return {row.name: what for row in found.rows if row.before is None and row.name not in scored}
 
 
 def _taken(folder: Path, recipe: Mapping[str, Any]) -> dict[str, Scores]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Union
 
@@ -12,6 +12,7 @@ from ..data.reading import Found, Unusable, from_json, json_lines, read_json, wi
 from ..data.rows import safe_id
 from ..errors import FileFormatError, UsageError
 from ..images import MAX_BYTES
+from .filter_choose import Scores
 
 _NAMES = columns.Names(before=("before",), after=("after",))
 Opener = Union[tars.Slice, tables.Cell, hf.Slot]
@@ -20,21 +21,22 @@ Opener = Union[tars.Slice, tables.Cell, hf.Slot]
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
     """A before and an after that are not judged yet. ``record`` is all that is known of it in words and figures; ``before`` and
-    ``after`` open its pictures; ``name`` and ``pair`` are unique in all of the folders read together.
+    ``after`` open its pictures, None where it was judged when it was made and failed; ``name`` and ``pair`` are unique in all of
+    the folders read together.
     """
 
     name: str
     pair: str
     record: Mapping[str, Any]
-    before: Opener
-    after: Opener
+    before: Opener | None = None
+    after: Opener | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Candidates:
-    """Everything in the folders: ``rows`` with pictures, in the order of their names; ``sources``, the recipe and the hash of the
-    manifest of each folder; ``pairs``, all caption pairs that were asked for; ``asked``, how many candidates; ``failed``, (id,
-    what) of those without pictures, and of shards and rows that cannot be read.
+    """Everything in the folders: ``rows`` with pictures, or with scores by which they failed, in the order of their names;
+    ``sources``, the recipe and the hash of the manifest of each folder; ``pairs``, all caption pairs that were asked for;
+    ``asked``, how many candidates; ``failed``, (id, what) of those without pictures, and of shards and rows that cannot be read.
     """
 
     rows: tuple[Candidate, ...]
@@ -100,6 +102,7 @@ class _Folder:
         self.failed: list[tuple[str, str]] = []
         self.unread: list[tuple[str, str]] = []
         self._records: dict[str, Mapping[str, Any]] = {}
+        self._judged: list[Mapping[str, Any]] = []
         for entry in self._entries(manifest):
             self._read_records(entry)
 
@@ -125,29 +128,34 @@ class _Folder:
             self.pairs.setdefault(pair, record)
             if record.get("kept"):
                 self._records[name] = record
+            elif record.get("error") is None and Scores.read(record.get("scores")) is not None:
+                self._judged.append(record)
             else:
                 self.failed.append((name, str(record.get("error") or "no picture of it was kept")))
 
     def candidates(self, mark: str) -> Iterator[Candidate]:
-        """Each row of the shards that has both pictures. What cannot be read is noted in ``unread``."""
+        """Each row of the shards that has both pictures, and those that were judged and have none. What cannot be read is noted
+        in ``unread``.
+        """
+        for record in self._judged:
+            yield self._candidate(record, mark)
         found = Found("pairs", self.root)
         for shard in pairs.shards(self.root, found):
             with found.row(shard.name):
                 for key, before, after in _pictures(shard, found):
                     with found.row(key):
-                        yield self._candidate(key, before, after, mark)
+                        if (record := self._records.pop(key, None)) is None:
+                            raise Unusable("damaged", "is in a shard, but its records do not know it")
+                        yield replace(self._candidate(record, mark), before=before, after=after)
         told = {problem.id for problem in found.problems}
         self.unread += [(problem.id, problem.what) for problem in found.problems]
         self.unread += [
             (name, "its pictures are in no shard that can be read") for name in self._records if name not in told
         ]
 
-    def _candidate(self, key: str, before: Opener, after: Opener, mark: str) -> Candidate:
-        record = self._records.pop(key, None)
-        if record is None:
-            raise Unusable("damaged", "is in a shard, but its records do not know it")
-        pair = f"{mark}{record.get('pair') or key}"
-        return Candidate(name=safe_id(f"{mark}{key}"), pair=pair, record=record, before=before, after=after)
+    def _candidate(self, record: Mapping[str, Any], mark: str) -> Candidate:
+        pair = f"{mark}{record.get('pair') or record['id']}"
+        return Candidate(name=safe_id(f"{mark}{record['id']}"), pair=pair, record=record)
 
 
 def _pictures(shard: Path, found: Found) -> Iterator[tuple[str, Opener, Opener]]:

@@ -183,8 +183,9 @@ def _sampled(shown: int, count: int) -> str:
 
 
 def _shown(sifted: Sifted, side: int, most_bytes: int) -> list[dict[str, Any]]:
-    """Some candidates of every verdict, with their pictures, as long as there is room."""
-    lots = sorted(sifted.judged, key=lambda row: hashlib.sha256(row.name.encode()).digest())
+    """Some candidates of every verdict that have pictures, as long as there is room."""
+    there = [row for row in sifted.judged if row.before is not None]
+    lots = sorted(there, key=lambda row: hashlib.sha256(row.name.encode()).digest())
     left = dict(_SHARES)
     chosen = []
     for row in lots:
