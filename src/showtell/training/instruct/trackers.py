@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -103,7 +104,7 @@ class _Wandb:
 
         self.wandb = wandb
         known = folder / "wandb-run.txt"
-        self.name = known.read_text(encoding="utf-8").strip() if known.is_file() else wandb.util.generate_id()
+        self.name = known.read_text(encoding="utf-8").strip() if known.is_file() else uuid.uuid4().hex[:12]
         try:
             self.run = wandb.init(
                 project=os.environ.get("WANDB_PROJECT", "showtell"), id=self.name, resume="allow", dir=os.fspath(folder),
