@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from showtell import batching, images, loading, recipe, scenes
-from showtell.errors import FileFormatError, ModelError, OutputError
+from showtell.errors import Cancelled, FileFormatError, ModelError, OutputError
 from tests.batching import making
 from tests.batching.making import packed, pictures, results, run
 
@@ -132,6 +132,18 @@ def test_a_picture_that_changed_is_edited_again(source, tmp_path):
     assert run(here, out=tmp_path / "out").made == 0  # another time, the same picture
     (here / "a.png").write_bytes(making.picture(99))
     assert run(here, out=tmp_path / "out").made == 1
+
+
+def test_ctrl_c_keeps_what_was_made_and_lists_it(source, tmp_path):
+    def stop(done, total):
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Cancelled, match="give the same command to go on"):
+        run(source, out=tmp_path, batch_size=1, tick=stop)
+    assert len(pictures(tmp_path)) == 2
+    assert [line["output"] is not None for line in results(tmp_path).values()] == [True, True, False, False, False]
+    assert run(source, out=tmp_path, batch_size=1).before == 2
 
 
 def test_another_recipe_is_refused_and_force_starts_again(source, tmp_path):

@@ -8,7 +8,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +75,19 @@ class Asked:
     def described(self) -> dict[str, Any]:
         """As the folder's recipe has it: all that results depend on."""
         return {
-            "words": list(self.words), "method": self.method, "settings": dict(self.settings), "model": self.model,
-            "base_model": self.base_model, "learned": hashes(self.learned), "source": self.source_caption,
+            "words": list(self.words), "method": self.method, "settings": dict(self.settings), "model": placed(self.model),
+            "base_model": placed(self.base_model), "learned": hashes(self.learned), "source": self.source_caption,
             "negative": self.negative, "pair": None if self.pair is None else [_file_hash(path) for path in self.pair],
             "fit": self.fit, "sequential": self.sequential, "dtype": self.dtype, "seed": self.seed,
         }  # fmt: skip
+
+    def everywhere(self) -> Asked:
+        """The same for processes in another folder: paths from the root."""
+        return replace(
+            self, model=placed(self.model), base_model=placed(self.base_model),
+            learned=tuple(os.path.abspath(path) for path in self.learned),
+            pair=None if self.pair is None else (os.path.abspath(self.pair[0]), os.path.abspath(self.pair[1])),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +168,13 @@ def told_of(record: Mapping[str, Any], file: Any) -> Told:
         mask=str(file(record["mask"], "the mask")) if record.get("mask") else None,
         seed=_seed(record.get("seed")),
     )  # fmt: skip
+
+
+def placed(model: str | None) -> str | None:
+    """A model's name, or its path from the root where it is a file or a folder."""
+    if model is None or model in STARTERS.values() or not os.path.exists(model):
+        return model
+    return os.path.abspath(model)
 
 
 def check_out(out: str) -> None:

@@ -118,13 +118,13 @@ def _check_kept(items: Sequence[Item], tars: Sequence[Path], out: Path) -> None:
         raise UsageError(f"{lost}: is read, and would be overwritten by its result: name another folder for results")
 
 
-def _folder_rows(root: Path, asked: Asked, found: _Found, limit: int | None, out: Path | None) -> Iterator[Item]:
+def _folder_rows(root: Path, asked: Asked, found: _Found, limit: int | None, results: Path | None) -> Iterator[Item]:
     """Every picture of the folder and those below it, without results of batches. Where no words are given for all, ``name.txt``
     has those of a picture.
     """
-    if out is not None and out.resolve() == root.resolve():
-        raise UsageError(f"{out}: its pictures are read: name another folder for results")
-    seen = sorted((path.relative_to(root).as_posix(), path) for path in _pictures(root, out))
+    if results is not None and results.resolve() == root.resolve():
+        raise UsageError(f"{results}: its pictures are read: name another folder for results")
+    seen = sorted((path.relative_to(root).as_posix(), path) for path in _pictures(root, results))
     outs = [(name, path, os.path.splitext(name)[0]) for name, path in seen]
     for name, _, out in outs:
         found.take(out, name, "rename one of them")

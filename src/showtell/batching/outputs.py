@@ -20,7 +20,7 @@ from ..errors import FileFormatError, OutputError, UsageError
 from ..work import Item
 from ..work.folder import OWN, FolderStore
 from . import shards
-from .asked import Asked
+from .asked import Asked, placed
 from .inputs import Input
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ class Claims:
             "id": editor.model_id, "weights": models.weights_hash(editor.pipe),
             "dtype": str(models.dtype_of(editor.pipe.unet)).removeprefix("torch."),
         }  # fmt: skip
-        path = self.folder / OWN / f"model-{hashlib.sha256(name.encode('utf-8', 'replace')).hexdigest()[:16]}.json"
+        digest = hashlib.sha256(str(placed(name)).encode("utf-8", "replace")).hexdigest()
+        path = self.folder / OWN / f"model-{digest[:16]}.json"
         files.make_folder(path.parent)
         try:
             files.write_atomic(path, json.dumps(told).encode())

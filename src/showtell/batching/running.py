@@ -70,6 +70,8 @@ def run(
         model=model, base_model=base_model, learned=tuple(os.fspath(path) for path in learned), seed=seed, **asked,
     )  # fmt: skip
     told.check()
+    if ray is not None:
+        told = told.everywhere()
     folder = Path(out)
     found = inputs.read(source, told, limit=limit, out=folder)
     store = _store(folder.absolute(), found)
