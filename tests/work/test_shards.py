@@ -253,3 +253,55 @@ def test_a_part_that_lost_its_end_is_made_again(tmp_path):
         store.keep(item, done)
     (tmp_path / "parts/000000/r001.after.png").write_bytes(b"pict")
     assert [item.id for item in store.pending(rows()[:2])] == ["r001"]
+
+
+def test_a_shard_that_is_lost_or_cut_short_is_made_again(whole, tmp_path):
+    go(tmp_path)
+    (tmp_path / "data/train-000000.tar").unlink()
+    os.truncate(tmp_path / "data/train-000002.tar", 700)
+    (tmp_path / "records/000001.jsonl").unlink()
+    assert go(tmp_path).made == 10 and contents(tmp_path) == contents(whole)
+
+
+def test_what_a_kill_left_of_a_shard_goes_when_it_is_packed(whole, tmp_path):
+    ShardStore.begin(tmp_path, RECIPE)
+    left = tmp_path / "data/.showtell.train-000001.tar.1a2b3c.part"
+    left.write_bytes(b"half a shard")
+    go(tmp_path)
+    assert not left.exists() and contents(tmp_path) == contents(whole)
+
+
+def test_parts_are_one_run(whole, tmp_path):
+    ticks = []
+    store = ShardStore.begin(tmp_path, RECIPE)
+    parts = (rows()[first : first + 4] for first in (0, 4, 8))
+    report = work.run_in_parts(
+        parts, 10, lambda: make(bad={"r005"}), store, tick=lambda done, count: ticks.append((done, count))
+    )
+    assert report.made == 9 and report.failed == (("r005", "r005 is bad"),)
+    assert sorted(set(ticks)) == [(n, 10) for n in range(11)]
+    assert go(tmp_path).before == 9 and contents(tmp_path) == contents(whole)
+
+
+def test_the_same_value_from_elsewhere_is_the_same_recipe(tmp_path):
+    ShardStore.begin(tmp_path, {**RECIPE, "origin": {"steps": "card"}})
+    ShardStore.begin(tmp_path, {**RECIPE, "origin": {"steps": "given"}, "versions": {"showtell": "9"}})
+
+
+def test_half_a_character_is_kept_as_json_names_it(tmp_path):
+    record = {"instruction": "half \ud83d of one, and café"}
+    work.run(rows(1), lambda: lambda items: [Done(id="r000", record=record, files={"after.png": b"x"})],
+             ShardStore.begin(tmp_path, RECIPE))  # fmt: skip
+    line = (tmp_path / "records/000000.jsonl").read_bytes()
+    assert json.loads(line)["instruction"] == record["instruction"] and "café".encode() in line
+    with tarfile.open(tmp_path / "data/train-000000.tar") as tar:
+        assert json.load(tar.extractfile("r000.json")) == record
+
+
+def test_two_runs_do_not_work_on_one_folder(tmp_path):
+    code = "import sys; from pathlib import Path; from showtell.work import alone\nwith alone(Path(sys.argv[1])): pass"
+    other = [sys.executable, "-c", code, str(tmp_path)]
+    with work.alone(tmp_path):
+        told = subprocess.run(other, capture_output=True, text=True)
+    assert told.returncode == 1 and "another run works on it" in told.stderr
+    assert subprocess.run(other).returncode == 0 and not list(tmp_path.iterdir())

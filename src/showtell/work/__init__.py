@@ -4,8 +4,22 @@
 WebDataset or Hugging Face shards with a manifest of hashes.
 """
 
+from .alone import alone
 from .rows import Done, Factory, Item, Report, Store, Tick, Worker, attempt
-from .running import run
+from .running import run, run_in_parts
 from .shards import ShardStore
 
-__all__ = ["Done", "Factory", "Item", "Report", "ShardStore", "Store", "Tick", "Worker", "attempt", "run"]
+__all__ = [
+    "Done",
+    "Factory",
+    "Item",
+    "Report",
+    "ShardStore",
+    "Store",
+    "Tick",
+    "Worker",
+    "alone",
+    "attempt",
+    "run",
+    "run_in_parts",
+]

@@ -14,7 +14,7 @@ from typing import Any
 
 from .. import files
 from ..errors import UsageError
-from .parts import Part
+from .parts import Part, told_in_full
 
 ENDINGS = {"webdataset": ".tar", "datasets": ".parquet"}
 PICTURES = (".png", ".jpg", ".webp")
@@ -44,7 +44,7 @@ def _tar(path: Path, parts: Sequence[Part]) -> None:
         for part in parts:
             for name, source in part.files.items():
                 _add(tar, f"{part.id}.{name}", source.read_bytes())
-            _add(tar, f"{part.id}.json", json.dumps(dict(part.record), ensure_ascii=False).encode())
+            _add(tar, f"{part.id}.json", told_in_full(dict(part.record)))
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
@@ -90,7 +90,9 @@ def _write(path: Path, fill: Callable[[Path], None]) -> None:
     """Let ``fill`` write a file beside ``path`` and move it there, synced."""
     temporary: str | None = None
     try:
-        handle, temporary = tempfile.mkstemp(prefix=".showtell.", suffix=".part", dir=path.parent)
+        for left in path.parent.glob(f".showtell.{path.name}.*.part"):  # a run was killed over it: it may be gigabytes
+            left.unlink(missing_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".showtell.{path.name}.", suffix=".part", dir=path.parent)
         os.close(handle)
         fill(Path(temporary))
         with open(temporary, "rb") as file:

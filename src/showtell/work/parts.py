@@ -35,7 +35,21 @@ def write(folder: Path, done: Done) -> None:
         "error": done.error,
         "files": {name: len(data) for name, data in done.files.items()},
     }
-    _put(folder / f"{done.id}.row", json.dumps(told, ensure_ascii=False).encode())
+    _put(folder / f"{done.id}.row", told_in_full(told))
+
+
+def there(folder: Path) -> frozenset[str]:
+    """The names of the rows of which there is something: one look at the folder, where one at each row would take long."""
+    try:
+        with os.scandir(folder) as entries:
+            return frozenset(entry.name[:-4] for entry in entries if entry.name.endswith(".row"))
+    except OSError:
+        return frozenset()
+
+
+def told_in_full(value: Any) -> bytes:
+    """JSON in UTF-8; half of a character, which JSON can name and UTF-8 cannot hold, stays its name."""
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace")
 
 
 def read(folder: Path, row: str) -> Part | None:
@@ -43,6 +57,8 @@ def read(folder: Path, row: str) -> Part | None:
     try:
         told = json.loads((folder / f"{row}.row").read_bytes())
         found = {name: folder / f"{row}.{name}" for name in told["files"]}
+        if any("/" in name or os.sep in name for name in found):
+            return None
         if any(path.stat().st_size != told["files"][name] for name, path in found.items()):
             return None
         return Part(id=row, record=told["record"], error=told["error"], files=found)

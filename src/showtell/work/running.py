@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 from ..errors import Cancelled, UsageError
 from .rows import Factory, Item, Report, Store, Tick, attempt
@@ -30,6 +31,45 @@ def run(
     Raises ``UsageError`` for items of one id, ``Cancelled`` when ``cancel`` says so or on Ctrl-C, and what is wrong with the
     whole job (``ModelError``, ``MethodError``, ``OutputError``).
     """
+    same = {"batch_size": batch_size, "ray": ray, "actors": actors, "gpus": gpus, "cancel": cancel}
+    return run_in_parts([items], len(items), factory, store, tick=tick, **same)
+
+
+def run_in_parts(
+    parts: Iterable[Sequence[Item]],
+    count: int,
+    factory: Factory,
+    store: Store,
+    *,
+    tick: Tick = lambda done, total: None,
+    **same: Any,
+) -> Report:
+    """As :func:`run`, for more rows than memory holds: ``parts`` are looked at one after the other, and a shard lies in one of
+    them. There are ``count`` rows in all; the ids of different parts are not compared.
+    """
+    made = before = 0
+    failed: list[tuple[str, str]] = []
+    for items in parts:
+        so_far = made + before + len(failed)
+        report = _run(items, factory, store, tick=lambda done, _, so_far=so_far: tick(so_far + done, count), **same)
+        made, before = made + report.made, before + report.before
+        failed += report.failed
+    store.finish()
+    return Report(made=made, before=before, failed=tuple(failed))
+
+
+def _run(
+    items: Sequence[Item],
+    factory: Factory,
+    store: Store,
+    *,
+    batch_size: int = 8,
+    ray: str | None = None,
+    actors: int = 1,
+    gpus: float = 0.0,
+    tick: Tick,
+    cancel: Callable[[], bool] | None = None,
+) -> Report:
     twice = [name for name, count in Counter(item.id for item in items).items() if count > 1]
     if twice:
         raise UsageError(f"two rows of work have the id {twice[0]!r}: give each its own")
@@ -47,7 +87,6 @@ def run(
             tick(done, len(items))
     except KeyboardInterrupt as stop:
         raise Cancelled("interrupted; what was made is kept: give the same command to go on") from stop
-    store.finish()
     told = tuple((item.id, failed[item.id]) for item in pending if item.id in failed)
     return Report(made=len(pending) - len(failed), before=before, failed=told)
 

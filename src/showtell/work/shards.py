@@ -10,6 +10,7 @@ manifest.json            all entries, with the hash of every file
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -26,6 +27,8 @@ from .rows import Done, Item
 
 FORMAT = 1
 RECIPE, MANIFEST = "recipe.json", "manifest.json"
+_FREE = {"versions", "origin"}
+"""Of a recipe what may differ: a value is the same whether it was given or is the card's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,13 +50,18 @@ class ShardStore:
         claim(folder, told)
         for name in ("data", "records", "parts"):
             files.make_folder(folder / name)
-        return cls(folder=folder, layout=layout)
+        return cls(folder=folder.absolute(), layout=layout)  # another process may stand elsewhere
 
     def pending(self, items: Sequence[Item]) -> list[Item]:
         """See ``Store``."""
         counts = Counter(item.shard for item in items)
         whole = {shard for shard, count in counts.items() if self._whole(shard, count)}
-        return [item for item in items if item.shard not in whole and not self._made(item)]
+        there = {shard: parts.there(self._parts(shard)) for shard in counts.keys() - whole}
+        return [
+            item
+            for item in items
+            if item.shard not in whole and not (item.id in there[item.shard] and self._made(item))
+        ]
 
     def keep(self, item: Item, done: Done) -> None:
         """See ``Store``."""
@@ -78,8 +86,7 @@ class ShardStore:
             for part in there
         ]
         records = self.folder / "records" / f"{shard:06d}.jsonl"
-        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-        files.write_atomic(records, text.encode(), force=True)
+        files.write_atomic(records, b"".join(parts.told_in_full(line) + b"\n" for line in lines), force=True)
         failed = [{"id": part.id, "what": part.error} for part in there if part.error is not None]
         entry = {
             "file": f"data/{path.name}" if kept else None, "sha256": sha256(path) if kept else None,
@@ -101,8 +108,9 @@ class ShardStore:
             "rows": sum(entry["rows"] for entry in entries),
             "failed": failed,
         }
-        files.write_atomic(self.folder / MANIFEST, json.dumps(told, indent=1, ensure_ascii=False).encode(), force=True)
-        if not failed and not any((self.folder / "parts").iterdir()):
+        text = json.dumps(told, indent=1, ensure_ascii=False)
+        files.write_atomic(self.folder / MANIFEST, text.encode("utf-8", "backslashreplace"), force=True)
+        with contextlib.suppress(OSError):  # there are parts in it: of rows that failed
             (self.folder / "parts").rmdir()
 
     def data(self, shard: int) -> Path:
@@ -116,13 +124,15 @@ class ShardStore:
         return self.folder / "records" / f"{shard:06d}.json"
 
     def _whole(self, shard: int, count: int) -> bool:
-        """Whether a shard of at least so many rows is packed and none of them failed. One that was packed when fewer rows were
-        asked for is made again.
+        """Whether a shard of at least so many rows is packed, its files are there, and none of the rows failed. One that was
+        packed when fewer rows were asked for is made again.
         """
         if not self._entry(shard).is_file():
             return False
         entry = _entry(self._entry(shard))
-        return not entry["failed"] and entry["asked"] >= count
+        data = not entry["rows"] or _size(self.data(shard)) == entry.get("bytes")
+        records = (self.folder / "records" / f"{shard:06d}.jsonl").is_file()
+        return data and records and not entry["failed"] and entry["asked"] >= count
 
     def _made(self, item: Item) -> bool:
         part = parts.read(self._parts(item.shard), item.id)
@@ -134,7 +144,7 @@ def claim(folder: Path, told: dict[str, Any]) -> None:
     path = files.make_folder(folder) / RECIPE
     if path.is_file():
         old = _json(path)
-        differs = sorted(key for key in told.keys() | old.keys() if told.get(key) != old.get(key) and key != "versions")
+        differs = sorted(key for key in {*told, *old} - _FREE if told.get(key) != old.get(key))
         if differs:
             what = ", ".join(_differing(key, old.get(key), told.get(key)) for key in differs)
             raise FileFormatError(f"{folder}: was begun with another {what}: name another folder")
@@ -160,6 +170,13 @@ def sha256(path: Path) -> str:
         raise UsageError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
+
+
 def _slow(file: Any) -> str:
     digest = hashlib.sha256()
     while block := file.read(2**20):
@@ -177,7 +194,7 @@ def _entry(path: Path) -> dict[str, Any]:
 def _json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise FileFormatError(f"{path}: cannot be read ({error})") from error
     if not isinstance(found, dict):
         raise FileFormatError(f"{path}: does not hold an object")
