@@ -71,6 +71,11 @@ def card_of(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
     return _read_card(Path(name) / CARD) if os.path.isdir(name) else {}
 
 
+def anywhere(name: str) -> str:
+    """The name of a model as a process finds it that stands elsewhere: that of a folder or a file becomes the whole path."""
+    return os.path.abspath(name) if name not in STARTERS and os.path.exists(name) else name
+
+
 def load_pipeline(name_or_path: str | os.PathLike[str], *, device: str = "auto", dtype: Any = None) -> Loaded:
     """Load ``starter``, ``starter-base``, a folder, a single ``.safetensors`` file or a hub id.
 

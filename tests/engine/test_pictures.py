@@ -114,6 +114,25 @@ def test_a_candidate_is_what_imagine_makes_of_its_record(made):
         assert np.abs(kept - np.asarray(picture, int)).max() <= 1
 
 
+def test_a_few_shards_at_a_time_are_the_same_rows(monkeypatch):
+    pairs, lots = [triplet(n) for n in range(11)], settled(candidates=3)
+    for most, sizes in ((1, [6, 6, 6, 6, 6, 3]), (17, [12, 12, 9]), (1000, [33])):
+        monkeypatch.setattr(candidates, "_AT_ONCE", most)
+        found = list(candidates.parts(pairs, lots, seed=1, shard_size=2))
+        assert [len(part) for part in found] == sizes
+        assert [one for part in found for one in part] == candidates.items(pairs, lots, seed=1, shard_size=2)
+
+
+def test_names_are_keys_for_every_reader(tmp_path):
+    path = tmp_path / "named.jsonl"
+    ids = ["a.1", "a.2", "a-1", "../../up", "é", 7]
+    words = {"source_caption": "a", "instruction": "b", "target_caption": "c"}
+    path.write_text("".join(json.dumps({**words, "id": one}) + "\n" for one in ids))
+    found = [one.id for one in candidates.read_triplets(path)]
+    assert len(set(found)) == 6 and found[2] == "a-1" and found[5] == "7"
+    assert not any(set(one) & set("./") for one in found)
+
+
 def test_one_words_too_many_fails_alone(listed, tmp_path):
     path = tmp_path / "long.jsonl"
     long = {"source_caption": "a red circle " * 40, "instruction": "make it blue", "target_caption": "a blue circle"}
@@ -130,6 +149,7 @@ def test_one_words_too_many_fails_alone(listed, tmp_path):
         ('{"source_caption": "a", "instruction": "b"}', "line 4: the target caption is missing"),
         ('{"id": "p000001", "input": "a", "edit": "b", "output": "c"}', "line 4: the id 'p000001' is there twice"),
         ("[1]", "line 4: is list where an object"),
+        ('{"input": "a \\ud800 b", "edit": "b", "output": "c"}', "line 4: has half of a character"),
     ],
 )
 def test_a_line_that_cannot_be_used_is_named(listed, tmp_path, line, says):

@@ -150,6 +150,8 @@ def words(record: Any, *keys: str, what: str = "") -> str:
     for key in keys:
         value = record.get(key)
         if isinstance(value, str) and value.strip():
+            if _writable(value) != value:
+                raise Unusable("damaged", f"has half of a character in its words, {_writable(value)!r:.100}")
             return " ".join(value.split())
     raise Unusable("missing words", f"the {what or keys[0].replace('_', ' ')} is missing")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from random import Random
@@ -24,6 +24,8 @@ PAPER: dict[str, Any] = {
     "scheduler": "euler-ancestral",
 }
 """As InstructPix2Pix's were made: 100 candidates of 100 ancestral steps, self-attention alone shared."""
+_AT_ONCE = 200_000
+"""Rows of work that are held in memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,15 +113,29 @@ def read_triplets(path: Path, *, limit: int | None = None) -> list[Triplet]:
 
 def _id(record: Any, number: int) -> str:
     told = record.get("id") if isinstance(record, Mapping) else None
-    return safe_id(str(told)) if told not in (None, "") else f"p{number:06d}"
+    if told in (None, ""):
+        return f"p{number:06d}"
+    return safe_id(str(told).replace(".", "\0"))  # readers of WebDataset take a key to end at the first dot
 
 
-def items(triplets: Sequence[Triplet], lots: Lots, *, seed: int, shard_size: int) -> list[Item]:
-    """One row of work for each candidate; all candidates of a pair lie in one shard, which holds ``shard_size`` pairs."""
+def parts(triplets: Sequence[Triplet], lots: Lots, *, seed: int, shard_size: int) -> Iterator[list[Item]]:
+    """The rows of some whole shards at a time: half a million caption pairs with a hundred candidates each are more rows than
+    memory holds.
+    """
+    assert lots.candidates is not None
+    pairs = shard_size * max(1, _AT_ONCE // (shard_size * lots.candidates))
+    for first in range(0, len(triplets), pairs):
+        yield items(triplets[first : first + pairs], lots, seed=seed, shard_size=shard_size, first=first)
+
+
+def items(triplets: Sequence[Triplet], lots: Lots, *, seed: int, shard_size: int, first: int = 0) -> list[Item]:
+    """One row of work for each candidate; all candidates of a pair lie in one shard, which holds ``shard_size`` pairs. ``first``
+    is the place of the first triplet in its file.
+    """
     assert lots.candidates is not None
     return [
         Item(id=f"{one.id}-c{number:02d}", shard=place // shard_size, told=_told(one, number, lots, seed))
-        for place, one in enumerate(triplets)
+        for place, one in enumerate(triplets, start=first)
         for number in range(lots.candidates)
     ]
 

@@ -12,14 +12,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import __version__, models
+from .. import files, loading, models
 from ..edits import encoded
 from ..errors import UsageError
 from ..metrics.clip import Clip
-from ..work import Done, Item, Report, ShardStore, Tick, Worker, run
+from ..recipe import versions
+from ..work import Done, Item, Report, ShardStore, Tick, Worker, alone, run_in_parts
 from ..work.shards import sha256
 from . import filter_choose, filter_scores
-from .candidates import Lots, items, read_triplets
+from .candidates import Lots, parts, read_triplets
 from .filter import thresholds
 
 if TYPE_CHECKING:
@@ -102,7 +103,10 @@ def make(
         raise UsageError(
             "thresholds are given, and no CLIP that judges at once: name one, or leave them to dataset filter"
         )
+    if ray and dtype is None and gpus and model not in loading.STARTERS:
+        dtype = "float16"  # as it would be here on a GPU: what the recipe says holds for every process
     editor = load(model, device="cpu" if ray else device, dtype=dtype)
+    precision = str(models.dtype_of(editor.pipe.unet)).removeprefix("torch.")
     models.require_kind(editor.pipe, ("base",), method="dataset pictures", model_id=editor.model_id)
     settled, origin = (lots or Lots()).settled(editor.card.get("defaults", {}).get("pictures", {}))
     judge, judged = None, {}
@@ -112,30 +116,28 @@ def make(
         judged = {"filter": {"clip": filter_scores.identity(judge), **asdict(bounds), "origin": told}}
     assert settled.num_inference_steps and settled.scheduler and settled.cross_attention is not None
     how = How(
-        model=model, device=device, dtype=dtype, num_inference_steps=settled.num_inference_steps,
-        cross_attention=settled.cross_attention, scheduler=settled.scheduler, size=size, encoding=encoding, clip=clip,
-        bounds=bounds,
+        model=loading.anywhere(model), device=device, dtype=precision if ray else dtype,
+        num_inference_steps=settled.num_inference_steps,
+        cross_attention=settled.cross_attention, scheduler=settled.scheduler, size=size, encoding=encoding,
+        clip=None if clip is None else loading.anywhere(clip), bounds=bounds,
     )  # fmt: skip
-    store = ShardStore.begin(
-        out,
-        {
-            "command": "dataset pictures",
-            "settings": {**asdict(settled), "size": size, "encoding": encoding, "shard_size": shard_size},
-            "origin": origin,
-            **judged,
-            "model": {
-                "id": editor.model_id, "weights": models.weights_hash(editor.pipe),
-                "dtype": str(models.dtype_of(editor.pipe.unet)).removeprefix("torch."),
-            },
-            "seed": seed,
-            "source": {"path": triplets.name, "sha256": sha256(triplets)},
-            "versions": {"showtell": __version__},
-        },
-        layout=layout,
-    )  # fmt: skip
-    rows = items(found, settled, seed=seed, shard_size=shard_size)
+    recipe = {
+        "command": "dataset pictures",
+        "settings": {**asdict(settled), "size": size, "encoding": encoding, "shard_size": shard_size},
+        "origin": origin,
+        **judged,
+        "model": {"id": editor.model_id, "weights": models.weights_hash(editor.pipe), "dtype": precision},
+        "seed": seed,
+        "source": {"path": triplets.name, "sha256": sha256(triplets)},
+        "versions": versions(),
+    }
+    rows = parts(found, settled, seed=seed, shard_size=shard_size)
     factory = partial(worker, how) if ray else partial(worker, how, Loaded(editor=editor, clip=judge))
-    return run(rows, factory, store, batch_size=batch_size, ray=ray, actors=actors, gpus=gpus, tick=tick, cancel=cancel)
+    with alone(files.make_folder(out)):
+        return run_in_parts(
+            rows, len(found) * (settled.candidates or 0), factory, ShardStore.begin(out, recipe, layout=layout),
+            batch_size=batch_size, ray=ray, actors=actors, gpus=gpus, tick=tick, cancel=cancel,
+        )  # fmt: skip
 
 
 def worker(how: How, loaded: Loaded | None = None) -> Worker:
