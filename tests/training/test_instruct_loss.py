@@ -20,7 +20,9 @@ def pairs(tmp_path_factory):
 
 def material(pairs, pipe, cache=None, **sections) -> stepping.Material:
     config = configuring.configure(making.told(pairs, **sections))
-    found = rows.gather(config, pipe, resolution=models.resolution(pipe), multiple=models.size_multiple(pipe))
+    found = rows.gather(
+        config, pipe, rows.read(config), resolution=models.resolution(pipe), multiple=models.size_multiple(pipe)
+    )
     alphas, kind = loss.schedule_of(pipe)
     order = Order(bucket=tuple(one.frame for one in found.train), batch_size=config.train.batch_size, seed=config.seed)
     words = latents.Words(pipe, found.train, tick=lambda done, total: None)

@@ -23,7 +23,9 @@ def pipe(starters):
 
 def gathered(pipe, path, **sections) -> rows.Examples:
     config = configuring.configure(making.told(path, **sections))
-    return rows.gather(config, pipe, resolution=models.resolution(pipe), multiple=models.size_multiple(pipe))
+    return rows.gather(
+        config, pipe, rows.read(config), resolution=models.resolution(pipe), multiple=models.size_multiple(pipe)
+    )
 
 
 def test_rows_that_cannot_be_used_are_named_and_the_rest_is_trained_on(tmp_path, pipe) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from showtell import loading, models
+from showtell.data import Dataset
 from showtell.training.instruct import beginning, network, preflight, rows
 from showtell.training.instruct.network import Network
 from showtell.training.instruct.rows import Examples
@@ -40,18 +41,20 @@ def plan(config: Config, *, device: str = "auto", report: Report = quiet) -> Pla
     """What a training would do. Nothing is written. Raises what ``run.train`` raises before its first step."""
     beginning.check(config)
     fit = preflight.estimate(config, device=loading.pick_device(device))
+    source = rows.read(config)  # before the model, which takes longer
     net = network.load(config, device=device)
-    found = examples_of(config, net, report)
+    found = examples_of(config, net, source, report)
     learned = sum(p.numel() for p in net.learned.values())
     return Plan(config=config, examples=found, widened=net.widened, learned=learned, fit=fit)
 
 
-def examples_of(config: Config, net: Network, report: Report) -> Examples:
-    """The rows of a configuration's data, in frames that its model takes."""
+def examples_of(config: Config, net: Network, source: Dataset, report: Report) -> Examples:
+    """The rows of a data set that can be trained on, in frames that the model takes."""
     resolution = config.data.resolution or models.resolution(net.pipe)
     return rows.gather(
         config,
         net.pipe,
+        source,
         resolution=resolution,
         multiple=models.size_multiple(net.pipe),
         tick=lambda done, total: report("pictures", done, total, {}),

@@ -78,16 +78,27 @@ class Examples:
         return {f"{self.frames[i][0]}x{self.frames[i][1]}": count for i, count in counts}
 
 
+def read(config: Config) -> data.Dataset:
+    """The data set of a configuration, as it was published. Raises whatever its loader raises."""
+    told = config.data
+    return data.load(told.name, told.path, limit=told.limit, **told.options)
+
+
 def gather(
-    config: Config, pipe: Any, *, resolution: int, multiple: int, tick: Tick = lambda done, total: None
+    config: Config,
+    pipe: Any,
+    found: data.Dataset,
+    *,
+    resolution: int,
+    multiple: int,
+    tick: Tick = lambda done, total: None,
 ) -> Examples:
-    """The rows of a configuration's data. Pictures are looked at by their headers alone.
+    """The rows of a configuration's data set, ``found``. Pictures are looked at by their headers alone.
 
     Raises ``UsageError`` where nothing is left to train on, or for words over the text encoder's length under ``too_long:
     error``, and whatever the data set's loader raises.
     """
     told = config.data
-    found = data.load(told.name, told.path, limit=told.limit, **told.options)
     problems = list(found.problems)
     rows = [row for row in found.rows if _usable(row, problems)]
     if told.held_out_path is not None:

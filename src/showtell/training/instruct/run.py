@@ -17,7 +17,18 @@ import torch
 from showtell import files, models
 from showtell.errors import Cancelled, ShowtellError, UsageError
 from showtell.training import curves
-from showtell.training.instruct import beginning, checkpoint, hub, loss, network, planning, preflight, saving, trackers
+from showtell.training.instruct import (
+    beginning,
+    checkpoint,
+    hub,
+    loss,
+    network,
+    planning,
+    preflight,
+    rows,
+    saving,
+    trackers,
+)
 from showtell.training.instruct.beginning import Stop
 from showtell.training.instruct.buckets import Order
 from showtell.training.instruct.checkpoint import State
@@ -115,8 +126,9 @@ class _Run:
         device = accelerator.device
         fit = preflight.estimate(config, world_size=world, device=device.type)
         fit.check(preflight.free_memory(str(device)))
+        source = rows.read(config)  # before the model, which takes longer
         self.net = network.load(config, device=str(device))
-        self.examples = planning.examples_of(config, self.net, self.report)
+        self.examples = planning.examples_of(config, self.net, source, self.report)
         self.told = {"config": config.as_dict(), "model": self.net.weights, "data": self.examples.fingerprint}
         self.state = self._state()
         self.material = self._material()
