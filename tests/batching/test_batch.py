@@ -257,7 +257,7 @@ def test_shards_killed_at_any_move_are_whole_after_the_next_run(tmp_path, monkey
     go(tmp_path / "whole")
     whole = {path.name: path.read_bytes() for path in (tmp_path / "whole").glob("*.tar")}
     real = os.replace
-    for point in range(16):
+    for point in range(0, 16, 2):
         folder, seen = tmp_path / f"{point}", []
 
         def killing(*told, seen=seen, point=point):
@@ -286,8 +286,7 @@ def test_scenes_by_the_starter_killed_in_the_middle(tmp_path, monkeypatch):
         scenes.sample(seed, split="train").before.save(tmp_path / "in" / f"{seed}.png")
     command = [sys.executable, "-m", "showtell.cli", "batch", "in", "make it a negative", "-o", "out", "--steps", "2"]
     process = subprocess.Popen([*command, "--batch-size", "1"], cwd=tmp_path)
-    until = time.monotonic() + 120
-    while not list((tmp_path / "out").glob("*.png")) and time.monotonic() < until:
+    while not list((tmp_path / "out").glob("*.png")) and process.poll() is None:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
