@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import os
 import shutil
 import stat
@@ -93,6 +94,35 @@ def write_atomic(path: str | os.PathLike[str], data: bytes, *, force: bool = Fal
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
     return path
+
+
+@contextlib.contextmanager
+def beside(path: Path, *, sync: bool = True) -> Iterator[Path]:
+    """A temporary file that takes the place of ``path`` if the block ends well, and vanishes if not.
+
+    What killed runs left of the same file is removed first: it may be large. Without ``sync`` a power cut may take the file's
+    end. Raises ``OutputError``.
+    """
+    temporary: str | None = None
+    try:
+        mark = f".showtell.{path.name[:60]}."
+        for left in path.parent.glob(f"{glob.escape(mark)}*.part") if sync else ():
+            left.unlink(missing_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=mark, suffix=".part", dir=path.parent)
+        os.close(handle)
+        yield Path(temporary)
+        if sync:
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+        temporary = None
+    except OSError as error:
+        raise output_error(path, error) from error
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
 
 
 @contextlib.contextmanager

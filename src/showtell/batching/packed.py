@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import os
 import shutil
 import tarfile
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -112,27 +110,17 @@ class PackedStore:
 
     def _pack(self, path: Path, items: Sequence[Item]) -> None:
         """Write a shard, whole or not at all. The same rows give the same bytes."""
-        temporary: str | None = None
-        try:
-            handle, temporary = tempfile.mkstemp(prefix=".showtell.", suffix=".part", dir=path.parent)
-            with os.fdopen(handle, "wb") as file:
-                with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
-                    for item in items:
-                        for field in ("png", "json"):
-                            _add(tar, f"{item.told['name']}.{field}", self._rows.path(item, field).read_bytes())
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-            temporary = None
-        except FileNotFoundError as error:
-            raise FileFormatError(f"{path}: lacks a row that was kept: give the same command again") from error
-        except OSError as error:
-            raise files.output_error(path, error) from error
-        finally:
-            if temporary is not None:
-                with contextlib.suppress(OSError):
-                    os.unlink(temporary)
+        with files.beside(path) as temporary, tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as tar:
+            for item in items:
+                for field in ("png", "json"):
+                    _add(tar, f"{item.told['name']}.{field}", _bytes(self._rows.path(item, field)))
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise FileFormatError(f"{path}: was kept and is gone: give the same command again") from error
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:

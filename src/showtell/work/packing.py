@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import os
 import tarfile
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,8 @@ _WORDS = ("instruction", "source_caption", "target_caption")
 
 def pack(path: Path, parts: Sequence[Part], layout: str) -> None:
     """Write one shard, whole or not at all. The same rows give the same bytes. Raises ``OutputError``, ``UsageError``."""
-    _write(path, lambda target: (_tar if layout == "webdataset" else _parquet)(target, parts))
+    with files.beside(path) as target:
+        (_tar if layout == "webdataset" else _parquet)(target, parts)
 
 
 def check_layout(layout: str) -> None:
@@ -84,25 +83,3 @@ def _quiet(datasets: Any) -> Iterator[None]:
     finally:
         if shown:
             datasets.enable_progress_bars()
-
-
-def _write(path: Path, fill: Callable[[Path], None]) -> None:
-    """Let ``fill`` write a file beside ``path`` and move it there, synced."""
-    temporary: str | None = None
-    try:
-        for left in path.parent.glob(f".showtell.{path.name}.*.part"):  # a run was killed over it: it may be gigabytes
-            left.unlink(missing_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".showtell.{path.name}.", suffix=".part", dir=path.parent)
-        os.close(handle)
-        fill(Path(temporary))
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-        temporary = None
-    except OSError as error:
-        raise files.output_error(path, error) from error
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)

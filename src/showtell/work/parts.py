@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,17 +65,6 @@ def read(folder: Path, row: str) -> Part | None:
 
 
 def _put(path: Path, data: bytes) -> None:
-    """Write a file beside and move it into place. It is not synced: what a power cut takes is noticed and made again."""
-    temporary: str | None = None
-    try:
-        handle, temporary = tempfile.mkstemp(prefix=".showtell.", suffix=".part", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.replace(temporary, path)
-        temporary = None
-    except OSError as error:
-        raise files.output_error(path, error) from error
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
+    """Write a file, whole or not at all. It is not synced: what a power cut takes is noticed and made again."""
+    with files.beside(path, sync=False) as temporary:
+        temporary.write_bytes(data)
