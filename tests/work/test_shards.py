@@ -305,3 +305,11 @@ def test_two_runs_do_not_work_on_one_folder(tmp_path):
         told = subprocess.run(other, capture_output=True, text=True)
     assert told.returncode == 1 and "another run works on it" in told.stderr
     assert subprocess.run(other).returncode == 0 and not list(tmp_path.iterdir())
+
+
+def test_a_folder_in_which_nothing_was_made_takes_another_recipe(tmp_path):
+    ShardStore.begin(tmp_path, {**RECIPE, "settings": {"steps": -1}})
+    go(tmp_path, rows(1))
+    assert json.loads((tmp_path / "manifest.json").read_text())["recipe"]["settings"] == {"steps": 2}
+    with pytest.raises(FileFormatError, match="was begun with another steps"):
+        ShardStore.begin(tmp_path, {**RECIPE, "settings": {"steps": 3}})

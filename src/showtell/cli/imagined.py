@@ -90,14 +90,14 @@ def pictures(
         cross_attention=cross_attention,
         scheduler=scheduler,
     )
-    wanted = _numbers("--size", size, "x")
+    wanted = _numbers("--size", size, "x", int)
     bounds = Bounds(image=min_image, direction=min_direction, caption=min_caption)
     with console.progress("imagining", as_json=as_json) as tick:
         made = engine.make(
             triplets, out, model=model, lots=draws, seed=seed, limit=limit, encoding=encoding, layout=layout,
             clip=filter_with, bounds=None if bounds == Bounds() else bounds,
-            size=None if wanted is None else (int(wanted[0]), int(wanted[1])), shard_size=shard_size,
-            batch_size=batch_size, device=device, dtype=dtype, ray=ray, actors=actors, gpus=gpus, tick=tick,
+            size=wanted, shard_size=shard_size, batch_size=batch_size, device=device, dtype=dtype, ray=ray,
+            actors=actors, gpus=gpus, tick=tick,
         )  # fmt: skip
     result = {"written": str(out), "made": made.made, "before": made.before, "failed": dict(made.failed)}
     console.finish(result, "\n".join(told(result, "candidates")), as_json=as_json)
@@ -115,11 +115,14 @@ def told(result: dict[str, Any], what: str) -> list[str]:
     return lines
 
 
-def _numbers(name: str, text: str | None, between: str) -> tuple[float, float] | None:
+def _numbers(name: str, text: str | None, between: str, kind: type[float] = float) -> tuple[Any, Any] | None:
     if text is None:
         return None
     try:
-        low, high = (float(part) for part in text.split(between))
+        low, high = (kind(part) for part in text.split(between))
         return low, high
     except ValueError as error:
-        raise UsageError(f"{name} {text}: give two numbers, such as 1{between}2") from error
+        shown = "64x64" if kind is int else f"1{between}2"
+        raise UsageError(
+            f"{name} {text}: give two {'whole ' if kind is int else ''}numbers, such as {shown}"
+        ) from error

@@ -140,14 +140,18 @@ class ShardStore:
 
 
 def claim(folder: Path, told: dict[str, Any]) -> None:
-    """Write a folder's recipe, or see that it has this one. Raises ``FileFormatError``, ``OutputError``."""
+    """Write a folder's recipe, or see that it has this one, or that nothing was made of it. Raises ``FileFormatError`` and
+    ``OutputError``.
+    """
     path = files.make_folder(folder) / RECIPE
     if path.is_file():
         old = _json(path)
         differs = sorted(key for key in {*told, *old} - _FREE if told.get(key) != old.get(key))
-        if differs:
+        if differs and any(one.is_file() for one in folder.rglob("[!.]*") if one != path):
             what = ", ".join(_differing(key, old.get(key), told.get(key)) for key in differs)
             raise FileFormatError(f"{folder}: was begun with another {what}: name another folder")
+        if differs:  # nothing was made of it: a setting was a wrong one
+            files.write_atomic(path, json.dumps(told, indent=1, ensure_ascii=False).encode(), force=True)
         return
     if stranger := next((one.name for one in sorted(folder.iterdir()) if not one.name.startswith(".")), None):
         raise FileFormatError(f"{folder}: has {stranger} but no {RECIPE} that says what it is: name another folder")
