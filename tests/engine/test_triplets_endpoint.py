@@ -242,6 +242,32 @@ def test_an_endpoint_that_is_down_is_not_asked_about_every_row(serve, tmp_path):
     assert len(answers.captions) < 30
 
 
+def test_an_answer_that_trickles_in_is_not_waited_for_longer_than_the_timeout(serve, tmp_path):
+    answers = serve(lambda caption, before: Reply(200, body=b" " * 10_000, slow=0.02))
+    with pytest.raises(Unanswered, match="timed out"):
+        asker(answers, timeout=0.2, retries=0).endpoint.ask([{"role": "user", "content": "Caption: a cat"}])
+
+
+@pytest.mark.parametrize("status", [400, 401])
+def test_a_key_that_the_endpoint_repeats_is_not_said_on(serve, status, tmp_path):
+    answers = serve(lambda caption, before: Reply(status, body=b"no such key: sk-verysecret"))
+    ask = asker(answers, key="sk-verysecret")
+    if status == 401:
+        with pytest.raises(Refused, match=r"no such key: \.\.\.") as found:
+            make(job(tmp_path), ask)
+        assert "verysecret" not in str(found.value)
+    else:
+        made = make(job(tmp_path), ask)
+        assert len(made.failed) == len(CAPTIONS) and "verysecret" not in str(made.failed)
+    assert "verysecret" not in (tmp_path / "t.journal.jsonl").read_text()
+
+
+@pytest.mark.parametrize("timeout", [float("inf"), float("nan"), 0.0])
+def test_a_timeout_that_no_clock_can_hold(timeout):
+    with pytest.raises(UsageError, match="timeout .*: give seconds"):
+        Endpoint(url="http://localhost:1", model="words", timeout=timeout)
+
+
 def test_requests_are_spaced():
     """On a clock of our own: a fourth request within the minute waits for its turn."""
     now, waits = [0.0], []

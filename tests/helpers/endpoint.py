@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,10 +23,14 @@ GOOD = {
 
 @dataclass(frozen=True)
 class Reply:
-    """A status other than 200, with headers; or, where there is no status, a connection that breaks off."""
+    """A status other than 200, with headers; or, where there is no status, a connection that breaks off. ``slow`` seconds pass
+    before each byte of the body.
+    """
 
     status: int | None
     headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b"no"
+    slow: float = 0.0
 
 
 @dataclass
@@ -52,7 +57,9 @@ def served(answers: Callable[[int], str | bytes | Reply]) -> Iterator[Fake]:
                 fake.asked.append(json.loads(body))
                 fake.paths.append(self.path)
                 fake.keys.append(self.headers.get("Authorization"))
-            answer = answers(number)
+            answer, slow = answers(number), 0.0
+            if isinstance(answer, Reply):
+                slow = answer.slow
             if isinstance(answer, Reply):
                 if answer.status is None:
                     self.close_connection = True
@@ -60,7 +67,7 @@ def served(answers: Callable[[int], str | bytes | Reply]) -> Iterator[Fake]:
                 self.send_response(answer.status)
                 for name, value in answer.headers.items():
                     self.send_header(name, value)
-                data = b"no"
+                data = answer.body
             else:
                 self.send_response(200)
                 data = answer
@@ -68,7 +75,10 @@ def served(answers: Callable[[int], str | bytes | Reply]) -> Iterator[Fake]:
                     data = json.dumps({"choices": [{"message": {"role": "assistant", "content": answer}}]}).encode()
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
-            self.wfile.write(data)
+            for part in [data[n : n + 1] for n in range(len(data))] if slow else [data]:
+                time.sleep(slow)
+                self.wfile.write(part)
+                self.wfile.flush()
 
         def log_message(self, *args: Any) -> None:
             pass

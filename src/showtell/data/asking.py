@@ -19,6 +19,8 @@ MAX_ANSWER = 4 * 1024 * 1024
 """Largest answer that is read, in bytes."""
 MAX_WAIT = 60.0
 """Longest pause before asking again, in seconds, whatever the endpoint asks for."""
+_LONGEST = 86_400.0
+_BLOCK = 65_536
 
 
 class Refused(ShowtellError):
@@ -117,6 +119,8 @@ class Endpoint:
             )
         if not good or not self.url.isascii() or not self.url.isprintable() or " " in self.url:
             raise UsageError(f"endpoint {self.url!r}: give an http or https address, such as http://localhost:8000/v1")
+        if not 0 < self.timeout <= _LONGEST:
+            raise UsageError(f"timeout {self.timeout:g}: give seconds, at most {_LONGEST:g}")
         if not (self.key.isascii() and self.key.isprintable()):
             raise UsageError("the key has characters in it that no header can hold: check the environment variable")
 
@@ -159,15 +163,24 @@ class Endpoint:
         request = urllib.request.Request(address, data=body, headers=headers, method="POST")
         try:
             with urllib.request.build_opener(_NoRedirect).open(request, timeout=self.timeout) as answer:
-                data = answer.read(MAX_ANSWER + 1)
+                data = self._read(answer)
         except urllib.error.HTTPError as error:
             with error:
-                raise _status(self.url, error) from error
+                raise _status(self.url, error, self.key) from error
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", None) or error
             raise _Busy(f"no connection ({str(reason) or type(error).__name__})") from error
         if len(data) > MAX_ANSWER:
             raise Unanswered(f"{self.url}: the answer is over {MAX_ANSWER // 2**20} MiB")
+        return data
+
+    def _read(self, answer: http.client.HTTPResponse) -> bytes:
+        """The body, up to one byte too many. The socket's own timeout begins anew with each byte; this one does not."""
+        data, last = b"", time.monotonic() + self.timeout
+        while len(data) <= MAX_ANSWER and (block := answer.read1(min(_BLOCK, MAX_ANSWER + 1 - len(data)))):
+            data += block
+            if time.monotonic() > last:
+                raise TimeoutError("timed out")
         return data
 
 
@@ -179,14 +192,15 @@ class _Busy(Exception):
         self.after = after
 
 
-def _status(url: str, error: urllib.error.HTTPError) -> Exception:
-    """What a status other than success means."""
+def _status(url: str, error: urllib.error.HTTPError, key: str) -> Exception:
+    """What a status other than success means. Some endpoints say the key that they refuse: it is not said on."""
     if error.code == 429 or error.code >= 500:
         return _Busy(
             f"the endpoint is busy or broken (status {error.code})", _seconds(error.headers.get("Retry-After"))
         )
     try:
-        said = " ".join(error.read(2000).decode("utf-8", "replace").split())[:200]
+        said = " ".join(error.read(2000).decode("utf-8", "replace").split())
+        said = (said.replace(key, "...") if key else said)[:200]
     except (OSError, http.client.HTTPException):
         said = ""
     if 300 <= error.code < 400:
