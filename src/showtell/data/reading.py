@@ -97,9 +97,12 @@ def there(path: Path, what: str, text: str = "") -> Path:
 def read_bytes(path: Path) -> bytes:
     """A listing's bytes. Raises ``FileFormatError`` for one that cannot be read, or is larger than ``MAX_BYTES``."""
     try:
-        if path.stat().st_size > MAX_BYTES:
+        with path.open("rb") as file:
+            large = os.fstat(file.fileno()).st_size > MAX_BYTES
+            data = b"" if large else file.read(MAX_BYTES + 1)  # a device has no size, and no end
+        if large or len(data) > MAX_BYTES:
             raise FileFormatError(f"{path}: is over the limit of {MAX_BYTES // 2**20} MiB for a listing")
-        return path.read_bytes()
+        return data
     except OSError as error:
         raise FileFormatError(f"{path}: cannot be read ({error.strerror or error})") from error
 

@@ -124,7 +124,7 @@ def _members(shard: Path) -> Iterator[Slice]:
                 raise Unusable(
                     "damaged", f"is damaged or cut short after {tar.offset} bytes: what lies behind is left out"
                 )
-    except (tarfile.TarError, ValueError, EOFError, OverflowError) as error:
+    except (tarfile.TarError, ValueError, EOFError, OverflowError, RecursionError) as error:
         raise Unusable("damaged", f"is no tar that can be read ({error})") from error
     except OSError as error:
         raise Unusable("missing file", f"cannot be read ({error.strerror or error})") from error
