@@ -211,7 +211,7 @@ def test_old_names_of_tensors_are_no_fault(tiny_instruct_folder, tmp_path):
 
 def test_weights_left_on_the_meta_device_are_refused(tiny_instruct_folder, monkeypatch, instruct_pipe):
     instruct_pipe.unet.conv_in.to("meta")
-    monkeypatch.setattr(loading, "_from_folder", lambda path, dtype: instruct_pipe)
+    monkeypatch.setattr(loading.pipelines, "_from_folder", lambda path, dtype: instruct_pipe)
     one_line(lambda: showtell.load(tiny_instruct_folder, device="cpu"), "unet.conv_in", "is missing")
 
 
