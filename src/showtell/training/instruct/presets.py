@@ -66,6 +66,7 @@ _STARTER: dict[str, Any] = {
         "noise_exponent": 0.5,
         "precision": "bf16",
     },
+    "validate": {"num_inference_steps": 20, "guidance_scale": 2.0, "image_guidance_scale": 2.0},
 }
 
 
