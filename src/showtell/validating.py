@@ -6,7 +6,6 @@ Every figure is of the same rows with the same draws each time: what changes fro
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import drawing, loading
 from .errors import ShowtellError, ShowtellWarning
+from .training.instruct import held_out
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,12 +23,9 @@ if TYPE_CHECKING:
 
     from .data.rows import Row
     from .metrics.clip import Clip
-    from .training.instruct.latents import Encoded
     from .training.instruct.settings import Config
 
 _BATCH = 8
-#: Successive noise levels are this far apart on the circle [0, 1): any number of them is spread evenly.
-_GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 def validator(
@@ -57,7 +54,7 @@ class _Validator:
     config: Config
     rows: list[Row]
     clip_name: str | None
-    encoded: list[_Sample] | None = None
+    samples: list[held_out.Sample] | None = None
     clip: Clip | None = None
     features: dict[str, torch.Tensor] = field(default_factory=dict)
 
@@ -67,7 +64,9 @@ class _Validator:
         if not rows:
             return {}, None
         with _as_it_was(pipe):
-            figures = self._loss(pipe, rows[: wanted.metrics_rows])
+            if self.samples is None:
+                self.samples = held_out.encoded(pipe, self.config, rows[: wanted.metrics_rows])
+            figures = held_out.loss_of(pipe, self.samples)
             shown = self._edited(pipe, rows)
             figures |= self._figures(pipe, shown[: wanted.metrics_rows])
             sheet = _sheet(shown[: wanted.rows], step) if wanted.rows else None
@@ -91,7 +90,7 @@ class _Validator:
             [one.before for one in open_],
             [words_of(one.row) for one in open_],
             method="ip2p",
-            seed=[_key(self.config, one.row.id) & 0x7FFFFFFF for one in open_],
+            seed=[held_out.key(self.config, one.row.id) & 0x7FFFFFFF for one in open_],
             batch_size=_BATCH,
         )
         for one, edit in zip(open_, edits, strict=True):
@@ -157,30 +156,6 @@ class _Validator:
             self.clip = Clip.load(name, device=str(models.device_of(pipe)))
         return self.clip
 
-    def _loss(self, pipe: Any, rows: Sequence[Row]) -> dict[str, float]:
-        """The denoising loss of the rows that can be read, on draws that are always the same."""
-        import torch
-
-        from . import models
-        from .training.instruct import loss
-
-        if self.encoded is None:
-            self.encoded = _encoded(pipe, self.config, rows)
-        alphas, kind = loss.schedule_of(pipe)
-        device, total = models.device_of(pipe), 0.0
-        for part in _alike(self.encoded):
-            before, after, noise, context = (
-                torch.stack([getattr(one, name) for one in part]).to(device)
-                for name in ("before", "after", "noise", "context")
-            )
-            t = loss.levels(torch.tensor([one.level for one in part]), len(alphas), 1.0).to(device)
-            found = loss.losses(
-                pipe.unet, z=models.scaled(pipe, after), image=before, context=context, noise=noise, t=t,
-                alphas=alphas.to(device), prediction_type=kind,
-            )  # fmt: skip
-            total += float(found.sum())
-        return {"held_out_loss": total / len(self.encoded)} if self.encoded else {}
-
 
 @dataclass(kw_only=True, eq=False)
 class _Shown:
@@ -196,17 +171,6 @@ class _Shown:
     def opened(self) -> Image.Image:
         assert self.before is not None
         return self.before
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Sample:
-    """What a row's loss is made of: unscaled latents of its pictures and noise, (4, h, w), words (77, d), level in [0, 1)."""
-
-    before: torch.Tensor
-    after: torch.Tensor
-    noise: torch.Tensor
-    context: torch.Tensor
-    level: float
 
 
 @contextlib.contextmanager
@@ -231,61 +195,6 @@ def _noted(one: _Shown) -> Iterator[None]:
         yield
     except ShowtellError as error:
         one.wrong = str(error)
-
-
-def _key(config: Config, name: str) -> int:
-    """63 bits of the training's seed and a row's name."""
-    return int.from_bytes(hashlib.sha256(f"validation:{config.seed}:{name}".encode()).digest()[:8], "big") >> 1
-
-
-def _encoded(pipe: Any, config: Config, rows: Sequence[Row]) -> list[_Sample]:
-    """The rows as the training would take them, without flips and crops of their own; those that cannot be read are left out."""
-    from . import models
-    from .training.instruct import buckets
-
-    side = config.data.resolution or models.resolution(pipe)
-    frames = buckets.frames(side, models.size_multiple(pipe), several=config.data.buckets)
-    found: list[_Sample] = []
-    for index, row in enumerate(rows):
-        with contextlib.suppress(ShowtellError):
-            found.append(_sample(pipe, config, row, frames, level=(0.5 + index * _GOLDEN) % 1))
-    return found
-
-
-def _sample(pipe: Any, config: Config, row: Row, frames: Sequence[tuple[int, int]], *, level: float) -> _Sample:
-    import torch
-
-    from . import instruction, models
-    from .training.instruct import buckets, latents
-    from .training.instruct.rows import Example, words_of
-
-    assert row.after is not None
-    before, after = row.before(), row.after()
-    words, _ = instruction.cut(pipe, words_of(row))
-    ids = tuple(instruction.lay_out(pipe, [words])[0])
-    frame = buckets.nearest(before.size, frames)
-    example = Example(
-        id=row.id, words="", ids=ids, before=lambda: before, after=lambda: after, size=before.size, frame=frame
-    )
-    encoded: Encoded = latents.encode(pipe, latents.pixels([example], frames[frame], [False], [(0.5, 0.5)]))
-    draw = torch.Generator().manual_seed(_key(config, row.id))
-    return _Sample(
-        before=encoded.before[0].cpu(),
-        after=encoded.mean[0].cpu(),
-        noise=torch.randn(encoded.mean.shape[1:], generator=draw),
-        context=models.encode_ids(pipe, torch.tensor([ids]))[0].cpu(),
-        level=level,
-    )
-
-
-def _alike(samples: Sequence[_Sample]) -> Iterator[list[_Sample]]:
-    """Batches of samples of one size."""
-    by_size: dict[tuple[int, ...], list[_Sample]] = {}
-    for one in samples:
-        by_size.setdefault(tuple(one.noise.shape), []).append(one)
-    for alike in by_size.values():
-        for start in range(0, len(alike), _BATCH):
-            yield alike[start : start + _BATCH]
 
 
 def _l1(one: _Shown) -> float:
