@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import tarfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..data import tars
 from ..data.reading import Unusable
 from ..errors import FileFormatError
 
@@ -26,42 +25,24 @@ class Sample:
 
 
 def index(path: Path) -> tuple[list[Sample], str | None]:
-    """The samples of a shard in its order, and what is wrong with its end where it is cut short.
+    """The samples of a shard in its order, and what is wrong with its end where it is damaged or cut short.
 
     Raises ``FileFormatError`` for a file that is no tar, or a compressed one, whose parts cannot be read where they lie.
     """
     found: dict[str, Sample] = {}
-    broken = None
     try:
-        with tarfile.open(path, "r:") as tar:
-            end = os.path.getsize(path)
-            while (member := _next(tar)) is not None:
-                if isinstance(member, str):
-                    broken = member
-                    break
-                if not member.isreg() or member.issparse():
-                    continue
-                if member.offset_data + member.size > end:
-                    broken = f"is cut short in {member.name:.100}"
-                    break
-                folder, _, name = member.name.removeprefix("./").rpartition("/")
-                stem, dot, suffix = name.partition(".")
-                if stem and dot:
-                    key = f"{folder}/{stem}" if folder else stem
-                    sample = found.setdefault(key, Sample(key=key))
-                    sample.fields[suffix.lower()] = (member.offset_data, member.size)
-    except tarfile.TarError as error:
-        raise FileFormatError(f"{path}: is no tar that can be read ({error}): unpack a compressed one first") from error
-    except OSError as error:
-        raise FileFormatError(f"{path}: cannot be read ({error.strerror or error})") from error
-    return list(found.values()), broken
-
-
-def _next(tar: tarfile.TarFile) -> tarfile.TarInfo | str | None:
-    try:
-        return tar.next()
-    except (tarfile.TarError, EOFError) as error:
-        return f"is cut short ({error})"
+        for member in tars.members(path):
+            folder, _, name = member.name.removeprefix("./").rpartition("/")
+            stem, dot, suffix = name.partition(".")
+            if stem and dot:
+                key = f"{folder}/{stem}" if folder else stem
+                sample = found.setdefault(key, Sample(key=key))
+                sample.fields[suffix.lower()] = (member.offset, member.size)
+    except Unusable as error:
+        if not found and "cut short" not in str(error):
+            raise FileFormatError(f"{path}: {error}") from error
+        return list(found.values()), str(error)
+    return list(found.values()), None
 
 
 def picture_of(sample: Sample) -> tuple[int, int]:

@@ -82,7 +82,7 @@ def groups(shard: Path, known: Iterable[str]) -> Iterator[Group]:
     """
     names = frozenset(known)
     open_now: Group | None = None
-    for member in _members(shard):
+    for member in members(shard):
         own = open_now.key if open_now is not None else None
         key, name = _parted(member.name, names, own)
         if open_now is None or key != own:
@@ -107,8 +107,8 @@ def _parted(path: str, names: frozenset[str], now: str | None) -> tuple[str, str
     return f"{folder}/{first}" if folder else first, rest
 
 
-def _members(shard: Path) -> Iterator[Slice]:
-    """Every regular file of a tar, by its header alone."""
+def members(shard: Path) -> Iterator[Slice]:
+    """Every regular file of a tar, by its header alone. Raises ``Unusable`` where it is damaged, behind what is good."""
     try:
         size = shard.stat().st_size
         with shard.open("rb") as file, tarfile.open(fileobj=_plain(file, shard), mode="r:") as tar:
