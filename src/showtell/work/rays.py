@@ -120,18 +120,20 @@ class _Actor:
         import ray
 
         batch = [(number, Item(**told)) for number, told in json.loads(row["batch"])]
-        if ray.get(self._begun.count.remote((batch[0][0], self._tries))) > self._tries:
+        times = ray.get(self._begun.count.remote((batch[0][0], self._tries)))
+        if times > self._tries:
             return [_answer(number, {"died": True}) for number, _ in batch]
         try:
-            found = self._made([item for _, item in batch])
+            # What is kept of it was kept by a process that died. To look each time would be to read all journals each time.
+            found = self._made([item for _, item in batch], look=times > 1 or self._tries == 1)
         except Exception as error:  # noqa: BLE001 - it is raised where the run was started
             fault = {"kind": type(error).__name__, "what": str(error), "exit_code": getattr(error, "exit_code", 1)}
             return [_answer(number, {"fault": fault}) for number, _ in batch]
         return [_answer(number, {"error": found.get(item.id)}) for number, item in batch]
 
-    def _made(self, items: list[Item]) -> dict[str, str | None]:
-        """The error of each row that was made now, None if there is none."""
-        due = self._store.pending(items)  # a process that died may have kept some of them
+    def _made(self, items: list[Item], *, look: bool) -> dict[str, str | None]:
+        """The error of each row that was made now, None if there is none. ``look``: some may be there already."""
+        due = self._store.pending(items) if look else items
         if not due:
             return {}
         self._worker = self._worker or self._factory()
