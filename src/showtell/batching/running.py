@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import work
+from .. import files, work
 from ..errors import Cancelled, OutputError
 from ..work import Item, Tick
 from ..work.folder import FolderStore
@@ -70,10 +70,18 @@ def run(
         model=model, base_model=base_model, learned=tuple(os.fspath(path) for path in learned), seed=seed, **asked,
     )  # fmt: skip
     told.check()
-    if ray is not None:
-        told = told.everywhere()
+    told = told.everywhere()  # also here: a model has one name in the folder, whoever works on it
     folder = Path(out)
     found = inputs.read(source, told, limit=limit, out=folder)
+    with work.alone(files.make_folder(folder)):
+        return _run(
+            told, found, folder, skip_existing, force,
+            batch_size=batch_size, ray=ray, actors=actors, gpus=gpus, tick=tick, cancel=cancel,
+        )  # fmt: skip
+
+
+def _run(told: Asked, found: Input, folder: Path, skip_existing: bool, force: bool, **how: Any) -> Summary:
+    """Make what is not there yet, and list all rows."""
     store = _store(folder.absolute(), found)
     recipe, skipped = outputs.described(told, found, replaces=force), []
     if force:
@@ -93,9 +101,7 @@ def run(
     stopped: Cancelled | None = None
     report = work.Report()
     try:
-        report = work.run(
-            items, factory, store, batch_size=batch_size, ray=ray, actors=actors, gpus=gpus, tick=tick, cancel=cancel
-        )
+        report = work.run(items, factory, store, **how)
     except Cancelled as error:
         stopped = error
     failed = outputs.write_results(folder, found, store, left)
