@@ -19,7 +19,7 @@ from ..data import pairs
 from ..data.reading import read_json
 from ..errors import FileFormatError, UsageError
 from ..metrics import clip as on_features
-from ..work import Done, Item, ShardStore, Tick, Worker, run
+from ..work import Done, Item, ShardStore, Tick, Worker, alone, run
 from . import filter_candidates, filter_figures, filter_page, filter_scores
 from .filter_candidates import Candidate, Candidates
 from .filter_choose import Bounds, Scores, Verdict, choose
@@ -67,27 +67,30 @@ def sift(
     recipe = _recipe(found, judge, settled, origin, shard_size)
     _check_judged(found, recipe)
     known = {**_carried(found, recipe), **(_taken(scores, recipe) if scores is not None else {})}
-    store = ShardStore.begin(out, recipe, layout=layout)
-    journal = filter_scores.Journal.begin((out / SCORES).absolute())  # a worker on Ray may stand elsewhere
-    report = run(
-        [filter_scores.item(row) for row in found.rows if row.name not in known and row.before is not None],
-        partial(filter_scores.worker, name, device, None if ray else judge),
-        journal, batch_size=batch_size, ray=ray, actors=actors, gpus=gpus, cancel=cancel,
-        tick=lambda done, total: told(done, total, "scoring"),
-    )  # fmt: skip
-    every = {**journal.read(), **known}
-    scored = {row.name: every[row.name] for row in found.rows if row.name in every}
-    sifted = Sifted(
-        candidates=found,
-        scores=scored,
-        verdicts=choose(((row.name, row.pair, scored[row.name]) for row in found.rows if row.name in scored), settled),
-        bounds=settled,
-        recipe=recipe,
-        failed=tuple(sorted({**dict(found.failed), **dict(report.failed), **_unjudged(found, scored)}.items())),
-    )
-    _write(store, sifted, tick=lambda done, total: told(done, total, "writing"), cancel=cancel)
-    _tell(out, sifted)
-    return sifted
+    with alone(files.make_folder(out)):
+        store = ShardStore.begin(out, recipe, layout=layout)
+        journal = filter_scores.Journal.begin((out / SCORES).absolute())  # a worker on Ray may stand elsewhere
+        report = run(
+            [filter_scores.item(row) for row in found.rows if row.name not in known and row.before is not None],
+            partial(filter_scores.worker, loading.anywhere(name), device, None if ray else judge),
+            journal, batch_size=batch_size, ray=ray, actors=actors, gpus=gpus, cancel=cancel,
+            tick=lambda done, total: told(done, total, "scoring"),
+        )  # fmt: skip
+        every = {**journal.read(), **known}
+        scored = {row.name: every[row.name] for row in found.rows if row.name in every}
+        sifted = Sifted(
+            candidates=found,
+            scores=scored,
+            verdicts=choose(
+                ((row.name, row.pair, scored[row.name]) for row in found.rows if row.name in scored), settled
+            ),
+            bounds=settled,
+            recipe=recipe,
+            failed=tuple(sorted({**dict(found.failed), **dict(report.failed), **_unjudged(found, scored)}.items())),
+        )
+        _write(store, sifted, tick=lambda done, total: told(done, total, "writing"), cancel=cancel)
+        _tell(out, sifted)
+        return sifted
 
 
 def _recipe(
