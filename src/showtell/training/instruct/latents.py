@@ -18,8 +18,10 @@ from showtell.errors import OutputError
 from showtell.training.instruct import buckets, rows
 from showtell.training.instruct.rows import Example, Examples
 
-_BLOCK = 32
-"""Rows that are encoded together and lie in one file of the cache."""
+BLOCK = 32
+"""Rows that lie in one file of the cache."""
+ENCODED_PIXELS = 2**20
+"""Pixels that go through the autoencoder at once: its first feature maps are far larger than anything else in a training."""
 _MOST_WORDS = 512 * 2**20
 """Bytes of text embeddings that are kept in memory; data sets with more distinct texts have theirs encoded as they come."""
 
@@ -53,11 +55,15 @@ def pixels(
 
 @torch.no_grad()
 def encode(pipe: Any, pictures: Tensor) -> Encoded:
-    """Latents of what :func:`pixels` gives."""
-    posterior = pipe.vae.encode(pictures.to(models.device_of(pipe), models.dtype_of(pipe.vae))).latent_dist
+    """Latents of what :func:`pixels` gives, a few pictures at a time."""
+    device, dtype = models.device_of(pipe), models.dtype_of(pipe.vae)
+    at_once = max(1, ENCODED_PIXELS // (pictures.shape[-2] * pictures.shape[-1]))
+    parts = [pipe.vae.encode(some.to(device, dtype)).latent_dist for some in pictures.split(at_once)]
     half = len(pictures) // 2
-    mean, deviation = posterior.mean.float(), posterior.std.float()
-    return Encoded(before=posterior.mode().float()[:half], mean=mean[half:], deviation=deviation[half:])
+    mean, deviation = (torch.cat([getattr(part, key).float() for part in parts]) for key in ("mean", "std"))
+    return Encoded(
+        before=mean[:half], mean=mean[half:], deviation=deviation[half:]
+    )  # the mode of a normal one is its mean
 
 
 class Cache:
@@ -70,13 +76,13 @@ class Cache:
     def __init__(self, out: Path, pipe: Any, examples: Examples, *, flip: bool, half: bool) -> None:
         self.examples, self.sides, self.dtype = examples, (False, True) if flip else (False,), None
         self.dtype = torch.float16 if half else torch.float32
-        told = json.dumps([models.weights_hash(pipe, parts=["vae"]), examples.fingerprint, str(self.dtype), _BLOCK])
+        told = json.dumps([models.weights_hash(pipe, parts=["vae"]), examples.fingerprint, str(self.dtype), BLOCK])
         self.folder = out / "cache" / f"latents-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
         self.blocks: list[list[int]] = []
         self.place: dict[int, tuple[int, int]] = {}
         for frame in range(len(examples.frames)):
             members = [i for i, one in enumerate(examples.train) if one.frame == frame]
-            self.blocks += [members[i : i + _BLOCK] for i in range(0, len(members), _BLOCK)]
+            self.blocks += [members[i : i + BLOCK] for i in range(0, len(members), BLOCK)]
         for number, block in enumerate(self.blocks):
             self.place |= {row: (number, at) for at, row in enumerate(block)}
 
@@ -138,9 +144,9 @@ class Words:
         if len(texts) * self.none.numel() * 4 > _MOST_WORDS:
             return
         blocks = []
-        for start in range(0, len(texts), _BLOCK):
-            blocks.append(models.encode_ids(pipe, torch.tensor(texts[start : start + _BLOCK])).cpu())
-            tick(min(start + _BLOCK, len(texts)), len(texts))
+        for start in range(0, len(texts), BLOCK):
+            blocks.append(models.encode_ids(pipe, torch.tensor(texts[start : start + BLOCK])).cpu())
+            tick(min(start + BLOCK, len(texts)), len(texts))
         self.known, self.place = torch.cat(blocks), {ids: i for i, ids in enumerate(texts)}
 
     def of(self, examples: Sequence[Example], kept: Sequence[bool]) -> Tensor:

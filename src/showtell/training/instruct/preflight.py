@@ -30,13 +30,15 @@ _ENCODING_MAPS = 4
 @dataclass(frozen=True, kw_only=True)
 class Fit:
     """Bytes that a training holds on one device. ``parts``: by name, in the table's order, whatever the micro batch is;
-    ``per_row``: for each row of a micro batch; ``micro_batch``: rows of one forward; ``side``: pixels of a square picture;
-    ``learned`` and ``numbers``: how many numbers of the UNet learn, and how many it has.
+    ``per_row``: for each row of a micro batch; ``micro_batch``: rows of one forward; ``encoding``: of the autoencoder at work,
+    before a forward, for each row of it, and the most that it takes; ``side``: pixels of a square picture; ``learned`` and
+    ``numbers``: how many numbers of the UNet learn, and how many it has.
     """
 
     parts: Mapping[str, int]
     per_row: int
     micro_batch: int
+    encoding: tuple[int, int]
     side: int
     learned: int
     numbers: int
@@ -47,7 +49,13 @@ class Fit:
     @property
     def total(self) -> int:
         """All of it, in bytes."""
-        return sum(self.parts.values()) + self.per_row * self.micro_batch
+        return sum(self.parts.values()) + max(self.per_row * self.micro_batch, self.encoded)
+
+    @property
+    def encoded(self) -> int:
+        """Bytes of the autoencoder at work, before a forward."""
+        row, most = self.encoding
+        return min(row * self.micro_batch, most)
 
     @property
     def needed(self) -> int:
@@ -56,12 +64,16 @@ class Fit:
 
     def largest_micro_batch(self, free: int) -> int:
         """Rows of one forward that ``free`` bytes have room for; 0 where not even one fits."""
-        return max(0, (free * 100 // MARGIN - sum(self.parts.values())) // max(1, self.per_row))
+        room = free * 100 // MARGIN - sum(self.parts.values())
+        row, most = self.encoding
+        rows = room // max(1, self.per_row)
+        return max(0, rows if room >= most else min(rows, room // max(1, row)))
 
     def as_dict(self) -> dict[str, object]:
         """The estimate as JSON can hold it."""
         return {
             "bytes": {**self.parts, "activations": self.per_row * self.micro_batch},
+            "encoding": self.encoded,
             "total": self.total,
             "needed": self.needed,
             "per_row": self.per_row,
@@ -78,6 +90,8 @@ class Fit:
             *self.parts.items(),
             (f"activations of {rows} of {self.side} x {self.side}", self.per_row * self.micro_batch),
         ]
+        if self.encoded > self.per_row * self.micro_batch:
+            lines.append(("or, before them, pictures in the autoencoder", self.encoded))
         lines += [("in all", self.total), ("should be free", self.needed)]
         wide = max(len(name) for name, _ in lines)
         head = f"{self.learned:,} of the UNet's {self.numbers:,} numbers learn"
@@ -131,8 +145,9 @@ def estimate(config: Config, *, world_size: int = 1, device: str = "cpu") -> Fit
     )  # fmt: skip
     return Fit(
         parts=_parts(config, shapes, counted.learned, counted.fixed, world_size),
-        per_row=max(counted.per_row, _encoding(config, shapes, side)),
+        per_row=counted.per_row,
         micro_batch=config.micro_batch(world_size),
+        encoding=_encoding(config, shapes, side),
         side=side,
         learned=counted.learned,
         numbers=_network(shapes),
@@ -165,11 +180,14 @@ def _parts(config: Config, shapes: Shapes, learned: int, fixed: int, world_size:
     return {name: size for name, size in found.items() if size}
 
 
-def _encoding(config: Config, shapes: Shapes, side: int) -> int:
-    """Bytes of a row while its two pictures are encoded, before the forward."""
-    if config.data.cache == "latents":
-        return 0
-    return 4 * 2 * _ENCODING_MAPS * shapes.vae_channels * side * side
+def _encoding(config: Config, shapes: Shapes, side: int) -> tuple[int, int]:
+    """Bytes of pictures while they are encoded: for each row of a forward, and the most. Kept latents come in blocks."""
+    from showtell.training.instruct.latents import BLOCK, ENCODED_PIXELS
+
+    pixel = 4 * _ENCODING_MAPS * shapes.vae_channels
+    row, most = 2 * side * side * pixel, max(ENCODED_PIXELS, side * side) * pixel
+    kept = min(BLOCK * row, most)
+    return (kept, kept) if config.data.cache == "latents" else (row, most)
 
 
 def free_memory(device: str = "cpu") -> int:
