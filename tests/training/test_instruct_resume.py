@@ -17,8 +17,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from showtell.errors import Cancelled, OutputError, ShowtellError, UsageError
-from showtell.training.instruct import checkpoint, configuring, run
+from showtell.errors import Cancelled, ModelError, OutputError, ShowtellError, UsageError
+from showtell.training.instruct import beginning, checkpoint, configuring, run
 from tests.training import making
 
 STEPS = 24
@@ -113,9 +113,10 @@ def test_ctrl_c_before_the_first_step_stops_at_once(place) -> None:
         assert stage == "pictures"
         signal.raise_signal(signal.SIGINT)
 
-    with pytest.raises(Cancelled, match="interrupted; the run is kept: .* --resume"):
+    with pytest.raises(Cancelled, match="interrupted; nothing was written"):
         trained(place, "early", report=report)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert not (place / "early").exists()
 
 
 def test_what_is_half_written_is_passed_over(place, uninterrupted) -> None:
@@ -174,6 +175,40 @@ def test_a_folder_in_use_is_not_begun_in(place, uninterrupted, tmp_path) -> None
     with pytest.raises(OutputError, match="is not empty"):
         trained(place, str(tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_what_cannot_begin_leaves_nothing_and_may_be_begun_otherwise(place, uninterrupted) -> None:
+    with pytest.raises(ModelError, match="no such model"):
+        trained(place, "never", model="nobody")
+    assert not (place / "never").exists()
+    other, out = configuring.configure(told(place), {"seed": 3}), place / "barely"
+    beginning.begin(other, out, resume=False)
+    beginning.write_config(other, out)
+    beginning.begin(configuring.configure(told(place)), out, resume=True)  # no checkpoint: it is not gone on with
+    shutil.copytree(uninterrupted / "model", out / "model")
+    with pytest.raises(UsageError, match="none of its checkpoints is whole"):
+        beginning.begin(other, out, resume=True)
+
+
+def test_a_validation_that_fails_costs_no_step_and_is_made_up_for(place) -> None:
+    def fails(pipe: object, step: int):
+        raise ShowtellError("no room for a validation")
+
+    def noted(pipe: object, step: int):
+        seen.append(step)
+        return {"held_out_loss": 0.5}, None
+
+    seen: list[int] = []
+    config = configuring.configure(
+        told(place, train={"steps": 5}, data={"held_out": 0.3}, validate={"every": 3}), {"save": {"every": 3}}
+    )
+    with pytest.raises(ShowtellError, match="no room"):
+        run.train(config, place / "judged", device="cpu", validate=lambda config, rows: fails)
+    assert checkpoint.newest(place / "judged").name == "step-000003"
+    run.train(config, place / "judged", device="cpu", resume=True, validate=lambda config, rows: noted)
+    assert seen == [3, 5]
+    again = run.train(config, place / "judged", device="cpu", resume=True, validate=lambda config, rows: noted)
+    assert seen == [3, 5] and again.figures["loss"] > 0  # a run at its end is only saved again
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(place) -> None:

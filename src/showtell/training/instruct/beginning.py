@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import torch
 
 from showtell import files, loading
 from showtell.errors import OutputError, UsageError
@@ -53,7 +56,8 @@ def accelerator(device: str) -> Accelerator:
 
 
 def begin(config: Config, out: Path, *, resume: bool) -> None:
-    """Check the folder of a run, and write its configuration there. Raises ``OutputError`` and ``UsageError``."""
+    """Check the folder of a run, and make it; what a killed run left half-written goes. A run without a checkpoint may be
+    resumed with another configuration: it begins again. Raises ``OutputError`` and ``UsageError``."""
     told = out / CONFIG
     if out.is_dir() and any(out.iterdir()) and not resume:
         raise OutputError(
@@ -63,14 +67,34 @@ def begin(config: Config, out: Path, *, resume: bool) -> None:
         )
     if resume and not told.exists():
         raise UsageError(f"{out}: holds no run to resume; leave --resume out to begin one")
-    if resume and (what := told_apart(read_config(out), config.as_dict())):
+    if resume and checkpoint.lost(out):
+        raise UsageError(f"{out}: none of its checkpoints is whole, and nothing is begun over it; name another folder")
+    begun = resume and checkpoint.newest(out) is not None
+    if begun and (what := told_apart(read_config(out), config.as_dict())):
         raise UsageError(
             f"{out}: was begun with another configuration: {what}; put that back (it is in {told}), or name another folder"
         )
     files.make_folder(out)
-    text = json.dumps(config.as_dict(), indent=1, ensure_ascii=False) + "\n"
-    files.write_atomic(told, text.encode(), force=True)
     checkpoint.tidy(out)
+
+
+def write_config(config: Config, out: Path) -> None:
+    """Write a run's configuration into its folder, once its model and data are there. Raises ``OutputError``."""
+    text = json.dumps(config.as_dict(), indent=1, ensure_ascii=False) + "\n"
+    files.write_atomic(out / CONFIG, text.encode(), force=True)
+
+
+def agree(accelerator: Accelerator, told: Mapping[str, Any], step: int) -> None:
+    """Raise ``UsageError`` unless all processes train the same from the same checkpoint: machines may see other folders."""
+    if accelerator.num_processes == 1:
+        return
+    digest = hashlib.sha256(json.dumps([told, step], sort_keys=True).encode()).digest()
+    key = torch.tensor([int.from_bytes(digest[:4], "big") >> 2], device=accelerator.device)
+    if len(set(accelerator.gather(key).tolist())) > 1:
+        raise UsageError(
+            "the processes differ in configuration, model, rows or checkpoint: start all with the same command, with --out "
+            "a folder that all machines share"
+        )
 
 
 def read_config(out: Path) -> dict[str, Any]:

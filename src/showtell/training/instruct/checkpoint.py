@@ -6,6 +6,7 @@ A checkpoint is written beside its place and moved there, so that it is whole or
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -68,6 +69,8 @@ def save(state: State, out: Path, told: Mapping[str, Any], *, keep: int) -> Path
             scaler = state.scaler.state_dict() if state.scaler is not None else None
             text = json.dumps({**state_of, "scaler": scaler, "bytes": sizes, **told}, indent=1, ensure_ascii=False)
             (new / STATE).write_text(text + "\n", encoding="utf-8")
+            for path in (*new.iterdir(), new):
+                _sync(path)
     except SafetensorError as error:  # how safetensors reports a full disk
         kept = newest(out)
         last = f"the last one is {kept}" if kept else "there is none before it"
@@ -75,9 +78,19 @@ def save(state: State, out: Path, told: Mapping[str, Any], *, keep: int) -> Path
             f"{folder}: the checkpoint cannot be written ({error}); {last}: free some space and go on with --resume",
             exit_code=1,
         ) from error
+    _sync(folder.parent)  # before the older ones go
     for old in whole(out)[:-keep]:
         shutil.rmtree(old, ignore_errors=True)
     return folder
+
+
+def _sync(path: Path) -> None:
+    """What was written reaches the disk, so that a power cut leaves it whole."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _slots(state: State) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -112,6 +125,11 @@ def _is_whole(path: Path) -> bool:
 def newest(out: Path) -> Path | None:
     """The newest whole checkpoint."""
     return (whole(out) or [None])[-1]
+
+
+def lost(out: Path) -> bool:
+    """Whether a run has come to something of which no checkpoint is left that could be gone on from."""
+    return newest(out) is None and (any(folder_of(out).glob("step-*")) or (out / "model").exists())
 
 
 def tidy(out: Path) -> None:

@@ -43,6 +43,7 @@ def push(folder: str | os.PathLike[str], repo: str, *, private: bool = True) -> 
         return f"{api.endpoint}/{name}"
     except Exception as error:  # noqa: BLE001  (the client raises a dozen kinds, also of its transport)
         text = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        text = text.replace(_token() or "\n", "***")  # a client may quote the header that it could not send
         raise ShowtellError(
             f"the model was not pushed to {repo} ({text[:200]}); it lies whole in {folder}: push it later by "
             f"'hf upload {repo} {folder} --private'"

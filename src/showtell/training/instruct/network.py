@@ -94,7 +94,7 @@ def optimiser_for(train: Train, learned: dict[str, nn.Parameter]) -> torch.optim
     told: dict[str, Any] = {"lr": train.learning_rate, "betas": train.betas, "weight_decay": train.weight_decay}
     if train.optimiser == "adamw8bit":
         check_optimiser(train)
-        from bitsandbytes.optim import AdamW8bit  # ty: ignore[unresolved-import]
+        from bitsandbytes.optim import AdamW8bit  # ty: ignore[import-not-found]
 
         return AdamW8bit(parameters, **told)
     return torch.optim.AdamW(parameters, fused=parameters[0].device.type in ("cpu", "cuda"), **told)
@@ -130,8 +130,9 @@ class Average:
 
     @contextlib.contextmanager
     def inside(self, unet: nn.Module) -> Iterator[None]:
-        """The network holds the averaged weights for a while, and is one for use, not for training."""
-        kept = {name: p.detach().clone() for name, p in self.learned.items()} if self.tensors else {}
+        """The network holds the averaged weights for a while, and is one for use, not for training. Nothing is copied: they
+        change places."""
+        kept = {name: p.data for name, p in self.learned.items()} if self.tensors else {}
         _put(self.learned, self.tensors)
         unet.eval()
         try:
@@ -141,7 +142,6 @@ class Average:
             unet.train()
 
 
-@torch.no_grad()
 def _put(learned: dict[str, nn.Parameter], tensors: dict[str, Tensor]) -> None:
     for name, tensor in tensors.items():
-        learned[name].copy_(tensor)
+        learned[name].data = tensor

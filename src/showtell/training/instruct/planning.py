@@ -42,7 +42,7 @@ def plan(config: Config, *, device: str = "auto", report: Report = quiet) -> Pla
     beginning.check(config)
     fit = preflight.estimate(config, device=loading.pick_device(device))
     source = rows.read(config)  # before the model, which takes longer
-    net = network.load(config, device=device)
+    net = network.load(config, device="cpu")  # where it would not fit the device that is to be told, not met
     found = examples_of(config, net, source, report)
     learned = sum(p.numel() for p in net.learned.values())
     return Plan(config=config, examples=found, widened=net.widened, learned=learned, fit=fit)

@@ -116,7 +116,8 @@ def gather(
     train = [one for row in rows if row.id in sizes and (one := _example(row, sizes[row.id], frames, texts, problems))]
     if not train:
         first = f" (first of {len(problems)} problems: {problems[0].id}: {problems[0].what})" if problems else ""
-        raise UsageError(f"{told.path or told.name}: no row is left to train on{first}")
+        away = f"; {len(held_out)} are held out (data.held_out)" if held_out else ""
+        raise UsageError(f"{told.path or told.name}: no row is left to train on{away}{first}")
     return Examples(train=tuple(train), held_out=held_out, frames=frames, problems=tuple(problems), cut=texts.cut)
 
 

@@ -95,6 +95,7 @@ def train(
         raise UsageError(
             f"train.batch_size is {config.train.batch_size} for {accelerator.num_processes} processes: each needs a row"
         )
+    new = accelerator.is_main_process and not out.exists()
     if accelerator.is_main_process:
         beginning.begin(config, out, resume=resume)
     accelerator.wait_for_everyone()
@@ -102,9 +103,13 @@ def train(
         with beginning.stopping() as stop, models.memory_errors(_TOO_MUCH):
             return _Run(config, out, accelerator, validate, report, stop).go()
     except KeyboardInterrupt as error:
-        raise Cancelled(
-            f"interrupted; the run is kept: give the same command with --resume to go on in {out}"
-        ) from error
+        kept = f"the run is kept: give the same command with --resume to go on in {out}"
+        begun = (out / beginning.CONFIG).exists()
+        raise Cancelled(f"interrupted; {kept if begun else 'nothing was written'}") from error
+    finally:
+        if new:
+            with contextlib.suppress(OSError):  # what could not begin leaves no folder behind
+                out.rmdir()
 
 
 class _Run:
@@ -130,7 +135,10 @@ class _Run:
         self.net = network.load(config, device=str(device))
         self.examples = planning.examples_of(config, self.net, source, self.report)
         self.told = {"config": config.as_dict(), "model": self.net.weights, "data": self.examples.fingerprint}
+        if self.first:
+            beginning.write_config(config, out)
         self.state = self._state()
+        beginning.agree(accelerator, self.told, self.state.step)
         self.material = self._material()
         self.validation = self._validation(validate)
         self.log = _Lines(out / LOG, self.state.step if self.first else None)
@@ -140,7 +148,8 @@ class _Run:
             if self.first and config.save.trackers
             else None
         )
-        self.figures: dict[str, float] = {}
+        last = self.log.kept[-1] if self.log.kept else {}
+        self.figures = {key: value for key, value in last.items() if key not in ("step", "seconds")}
 
     def _state(self) -> State:
         learned, train = self.net.learned, self.config.train
@@ -200,17 +209,18 @@ class _Run:
         self.stop.armed = True
         try:
             with reading(self.material, wanted, self.config.data.workers) as batches:
+                self._validate()  # what the run before this one may not have come to
                 while self.state.step < steps:
                     stopped = self._step(model, batches)
-                    self._validate()
                     if stopped or self._is_due(saved):
-                        self._save()
+                        self._save()  # first: a validation takes long, and may fail
                         saved = time.monotonic()
                     if stopped and self.state.step < steps:
                         raise Cancelled(
                             f"interrupted after step {self.state.step} of {steps}; the run is kept: give the same command with "
                             f"--resume to go on in {self.out}"
                         )
+                    self._validate()
             self.stop.armed = False
             return self._end()
         finally:
@@ -229,7 +239,6 @@ class _Run:
         learning_rate = rate(config.train, state.step)
         for group in state.optimiser.param_groups:
             group["lr"] = learning_rate
-        state.optimiser.zero_grad(set_to_none=True)
         total = torch.zeros((), device=accelerator.device)
         own = chunks(config, state.step, rank=accelerator.process_index, world=accelerator.num_processes)
         for batch in itertools.islice(batches, len(own)):
@@ -290,13 +299,16 @@ class _Run:
             state.scaler.update()
         else:
             state.optimiser.step()
+        state.optimiser.zero_grad(set_to_none=True)  # nothing but the steps has to hold gradients
         state.average.update(state.step)
         return norm
 
     def _validate(self) -> None:
         """Figures and pictures of held-out rows, with the averaged weights; the training goes on as if it had not been."""
-        every, step = self.config.validate.every, self.state.step
-        if self.validation is None or not (step % (every or step) == 0 or step == self.config.train.steps):
+        every, step = self.config.validate.every or 1, self.state.step
+        if self.validation is None or step == 0 or not (step % every == 0 or step == self.config.train.steps):
+            return
+        if self.checks.kept and self.checks.kept[-1]["step"] == step:
             return
         with torch.random.fork_rng(), self.state.average.inside(self.net.pipe.unet):
             figures, sheet = self.validation(self.net.pipe, step)

@@ -6,6 +6,7 @@ Every key has a default but ``data.path``. ``configuring`` reads them; ranges ar
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -54,6 +55,13 @@ class Data:
         side = self.resolution
         _require("data.resolution", of=side is None or 8 <= side <= 8192, must=f"is {side}: from 8 to 8192 pixels")
         _require("data.workers", of=0 <= self.workers <= 256, must=f"is {self.workers}: from 0 to 256")
+        for name in ("options", "held_out_options"):
+            try:
+                json.dumps(getattr(self, name))
+            except (TypeError, ValueError) as error:
+                raise UsageError(
+                    f"data.{name} holds what is no text, number or list ({error}): put it in quotes"
+                ) from error
         fits = not (self.cache == "latents" and self.crop == "random")
         _require("data.cache", of=fits, must="latents keeps one crop of a picture: leave out data.crop random")
 
@@ -152,6 +160,10 @@ class Validate:
             _require(f"validate.{name}", of=value >= 0, must=f"is {value}: 0 is the least")
         steps = self.num_inference_steps
         _require("validate.num_inference_steps", of=steps is None or steps >= 1, must=f"is {steps}: 1 is the least")
+        for name, least in (("guidance_scale", 1), ("image_guidance_scale", 0)):
+            scale = getattr(self, name)
+            fits = scale is None or least <= scale < float("inf")
+            _require(f"validate.{name}", of=fits, must=f"is {scale}: {least} is the least")
 
 
 @dataclass(frozen=True, kw_only=True)
