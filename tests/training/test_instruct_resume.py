@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import random
@@ -207,6 +208,9 @@ def test_a_validation_that_fails_costs_no_step_and_is_made_up_for(place) -> None
     assert checkpoint.newest(place / "judged").name == "step-000003"
     run.train(config, place / "judged", device="cpu", resume=True, validate=lambda config, rows: noted)
     assert seen == [3, 5]
+    with pytest.raises(UsageError, match="is at step 5 already: train.steps must be that or more"):
+        fewer = dataclasses.replace(config, train=dataclasses.replace(config.train, steps=4))
+        run.train(fewer, place / "judged", device="cpu", resume=True)
     again = run.train(config, place / "judged", device="cpu", resume=True, validate=lambda config, rows: noted)
     assert seen == [3, 5] and again.figures["loss"] > 0  # a run at its end is only saved again
 

@@ -128,6 +128,7 @@ def _config(
     file: Path | None, preset: str | None, shortcuts: dict[str, Any], overrides: list[str], begun: Path | None
 ) -> Config:
     """The configuration: a preset, then the file, then the options; of a resumed run its own, where neither is given."""
+    from showtell import files
     from showtell.training.instruct import beginning, configuring, presets
 
     parts: list[dict[str, Any]] = []
@@ -135,7 +136,7 @@ def _config(
         parts.append(presets.preset(preset))
     if file is not None:
         parts.append(configuring.read(file))
-    if begun is not None and not parts and (begun / beginning.CONFIG).exists():
+    if begun is not None and not parts and files.mode_of(begun / beginning.CONFIG):
         parts.append(beginning.read_config(begun))
     told = configuring.configure(*parts, shortcuts, configuring.overrides(overrides))
     return presets.fitted(told, preset, world_size=int(os.environ.get("WORLD_SIZE", "1")))

@@ -95,7 +95,7 @@ def train(
         raise UsageError(
             f"train.batch_size is {config.train.batch_size} for {accelerator.num_processes} processes: each needs a row"
         )
-    new = accelerator.is_main_process and not out.exists()
+    new = accelerator.is_main_process and not files.mode_of(out)
     if accelerator.is_main_process:
         beginning.begin(config, out, resume=resume)
     accelerator.wait_for_everyone()
@@ -135,10 +135,12 @@ class _Run:
         self.net = network.load(config, device=str(device))
         self.examples = planning.examples_of(config, self.net, source, self.report)
         self.told = {"config": config.as_dict(), "model": self.net.weights, "data": self.examples.fingerprint}
+        self.state = self._state()
+        if self.state.step > config.train.steps:
+            raise UsageError(f"{out}: is at step {self.state.step} already: train.steps must be that or more")
+        beginning.agree(accelerator, self.told, self.state.step)
         if self.first:
             beginning.write_config(config, out)
-        self.state = self._state()
-        beginning.agree(accelerator, self.told, self.state.step)
         self.material = self._material()
         self.validation = self._validation(validate)
         self.log = _Lines(out / LOG, self.state.step if self.first else None)
