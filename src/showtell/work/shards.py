@@ -147,6 +147,7 @@ def claim(folder: Path, told: dict[str, Any]) -> None:
     if path.is_file():
         old = _json(path)
         differs = sorted(key for key in {*told, *old} - _FREE if told.get(key) != old.get(key))
+        differs = ["command"] if "command" in differs else differs  # then all the rest does, too
         if differs and any(one.is_file() for one in folder.rglob("[!.]*") if one != path):
             what = ", ".join(_differing(key, old.get(key), told.get(key)) for key in differs)
             raise FileFormatError(f"{folder}: was begun with another {what}: name another folder")
