@@ -16,7 +16,7 @@ from showtell import data
 from showtell.engine import filter as sieving
 from showtell.engine import filter_candidates, filter_scores
 from showtell.engine.filter_choose import CODE, TESTS, Bounds, Scores, choose
-from showtell.errors import Cancelled, FileFormatError, MethodError, UsageError
+from showtell.errors import Cancelled, FileFormatError, MethodError, ModelError, UsageError
 from showtell.metrics import clip as on_features
 from tests.helpers import datasets
 
@@ -349,3 +349,8 @@ def test_nothing_is_kept_and_all_is_told(tmp_path, starters):
     told = json.loads((tmp_path / "kept/report.json").read_text())
     assert told["dropped"] == 4 and told["kept_of_a_pair"] == {"0": 1}
     assert (tmp_path / "kept/report.html").stat().st_size > 10_000
+
+
+def test_a_starter_that_is_no_clip_is_not_looked_for_elsewhere():
+    with pytest.raises(ModelError, match="starter-base: is no CLIP: take starter-clip"):
+        filter_scores.worker("starter-base", "cpu")

@@ -27,6 +27,8 @@ def load_clip(
         if name == "starter-clip":
             root = starters_dir()
             return own_clip(root), own_tokenizer(root), CLIPImageProcessorPil.from_pretrained(root / "clip")
+        if name in STARTERS:
+            raise ModelError(f"{name}: is no CLIP: take starter-clip")
         beside = processor or name
         return both_towers(name), CLIPTokenizer.from_pretrained(beside), CLIPImageProcessorPil.from_pretrained(beside)
 
