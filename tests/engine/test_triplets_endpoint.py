@@ -262,6 +262,13 @@ def test_a_key_that_the_endpoint_repeats_is_not_said_on(serve, status, tmp_path)
     assert "verysecret" not in (tmp_path / "t.journal.jsonl").read_text()
 
 
+def test_half_a_character_in_a_journal_is_kept_as_json_names_it(tmp_path):
+    journal = Journal(path=tmp_path / "j.jsonl")
+    journal.begin({})
+    journal.append({"id": "p0", "error": "half \ud83d of one, and café"})
+    assert [one["error"] for one in journal.lines()] == ["half \ud83d of one, and café"]
+
+
 @pytest.mark.parametrize("timeout", [float("inf"), float("nan"), 0.0])
 def test_a_timeout_that_no_clock_can_hold(timeout):
     with pytest.raises(UsageError, match="timeout .*: give seconds"):

@@ -234,7 +234,7 @@ def _tell(out: Path, sifted: Sifted) -> None:
     files.write_atomic(out / "scores.jsonl", "".join(f"{line}\n" for line in lines).encode(), force=True)
     figures = filter_figures.figures(sifted)
     text = json.dumps(figures, indent=1, ensure_ascii=False, allow_nan=False)
-    files.write_atomic(out / "report.json", text.encode(), force=True)
+    files.write_atomic(out / "report.json", text.encode("utf-8", "backslashreplace"), force=True)
     files.write_atomic(out / "report.html", filter_page.page(sifted, figures).encode(), force=True)
 
 

@@ -131,7 +131,7 @@ class Journal:
                     file.seek(-1, os.SEEK_END)
                     whole = file.read(1) == b"\n"  # not so where a process of the same number was killed
                     file.write(b"" if whole else b"\n")
-                file.write(f"{json.dumps(told, ensure_ascii=False)}\n".encode())
+                file.write(f"{json.dumps(told)}\n".encode())
         except OSError as error:
             raise files.output_error(path, error) from error
 

@@ -93,7 +93,7 @@ class Journal:
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Write a line, whole or not at all, and wait until it is on the disk. Raises ``OutputError``."""
-        line = f"{json.dumps(dict(record), ensure_ascii=False)}\n".encode()
+        line = f"{json.dumps(dict(record), ensure_ascii=False)}\n".encode("utf-8", "backslashreplace")
         try:
             with open(self.path, "r+b", buffering=0) as file, _alone(file.fileno()):
                 end = file.seek(0, os.SEEK_END)
