@@ -226,6 +226,12 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(place) ->
     assert all(torch.isfinite(tensor).all() for tensor in parameters(place / "wild").values())
 
 
+def test_weights_that_are_not_finite_are_not_kept(place) -> None:
+    with pytest.raises(ShowtellError, match="the weights are not finite after step 1; nothing was saved yet"):
+        trained(place, "burst", train={"steps": 1, "learning_rate": 1e38, "betas": (0.9, 0.99)})
+    assert not (place / "burst" / "model").exists()
+
+
 def test_two_processes_are_one_with_the_whole_batch(place) -> None:
     """Five rows a step: two for the one, three for the other, one at a time."""
     options = ("--set", "train.steps=4", "--set", "train.batch_size=5")

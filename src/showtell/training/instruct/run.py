@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,10 +32,10 @@ from showtell.training.instruct.buckets import Order
 from showtell.training.instruct.checkpoint import State
 from showtell.training.instruct.latents import Cache, Words
 from showtell.training.instruct.network import Average
-from showtell.training.instruct.rows import Examples
 from showtell.training.instruct.settings import Config, rate
-from showtell.training.instruct.stepping import Chunk, Material, chunks, reading, seed_dropout
-from showtell.training.loop import Report, cut_log, quiet
+from showtell.training.instruct.stepping import Material, backward, chunks, reading, update
+from showtell.training.instruct.told import Lines, Result, notes_of
+from showtell.training.loop import Report, quiet
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -48,27 +46,10 @@ if TYPE_CHECKING:
 Validation = Callable[[Any, int], tuple[dict[str, float], "Image.Image | None"]]
 Validator = Callable[[Config, Sequence["Row"]], Validation]
 LOG, MODEL = "log.jsonl", "model"
-_PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
-_FIRST = 20
-"""Rows that were left out are named up to so many."""
 _TOO_MUCH = (
     "out of memory: use a smaller train.micro_batch (the batch stays as it is), train.gradient_checkpointing: true, lora, or "
     "a smaller data.resolution"
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """What a training leaves: ``model`` its folder, the last ``figures``, how many rows there were, and ``notes``."""
-
-    model: Path
-    step: int
-    rows: int
-    held_out: int
-    left_out: int
-    figures: dict[str, float] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-    pushed: str | None = None
 
 
 def train(
@@ -143,8 +124,8 @@ class _Run:
             beginning.write_config(config, out)
         self.material = self._material()
         self.validation = self._validation(validate)
-        self.log = _Lines(out / LOG, self.state.step if self.first else None)
-        self.checks = _Lines(out / "validation.jsonl", self.state.step if self.first else None)
+        self.log = Lines(out / LOG, self.state.step if self.first else None)
+        self.checks = Lines(out / "validation.jsonl", self.state.step if self.first else None)
         self.trackers = (
             trackers.Trackers(config.save.trackers, out / "trackers", config, step=self.state.step)
             if self.first and config.save.trackers
@@ -244,10 +225,10 @@ class _Run:
         total = torch.zeros((), device=accelerator.device)
         own = chunks(config, state.step, rank=accelerator.process_index, world=accelerator.num_processes)
         for batch in itertools.islice(batches, len(own)):
-            total += self._backward(model, batch)
+            total += backward(config, self.material, state.scaler, accelerator, model, batch)
         flag = torch.tensor(float(self.stop.asked), device=accelerator.device)
         total, flag = accelerator.reduce(torch.stack((total, flag)), "sum").unbind()
-        norm = self._update(float(total))
+        norm = update(state, config.train, float(total), self._kept)
         self.figures = {"loss": float(total), "learning_rate": learning_rate}
         if math.isfinite(norm):
             self.figures["norm"] = norm
@@ -259,51 +240,6 @@ class _Run:
                 self.trackers.log(state.step, self.figures)
             self.report("training", state.step, config.train.steps, self.figures)
         return bool(flag > 0)
-
-    def _backward(self, model: Any, batch: Any) -> torch.Tensor:
-        """The gradient of a chunk's share of the whole batch's mean loss, and that share."""
-        config, accelerator = self.config, self.accelerator
-        dtype = _PRECISIONS.get(config.train.precision)
-        chunk: Chunk = batch.chunk
-        seed_dropout(config, chunk)
-
-        def network(*args: Any, **named: Any) -> Any:
-            with torch.autocast(accelerator.device.type, dtype, enabled=dtype is not None):
-                return model(*args, **named)
-
-        with contextlib.nullcontext() if chunk.last else accelerator.no_sync(model):
-            share = self.material.losses(network, batch).sum() / config.train.batch_size
-            # processes' gradients are averaged, and their shares are to be summed
-            scaled = share * accelerator.num_processes
-            (self.state.scaler.scale(scaled) if self.state.scaler is not None else scaled).backward()
-        return share.detach()
-
-    def _update(self, total: float) -> float:
-        """The optimiser's step and the average's, and the gradient's norm. Raises ``ShowtellError`` for what is not finite."""
-        state, train = self.state, self.config.train
-        if state.scaler is not None:
-            state.scaler.unscale_(state.optimiser)
-        most = train.clip_norm if train.clip_norm is not None else float("inf")
-        norm = float(torch.nn.utils.clip_grad_norm_(list(state.learned.values()), most))
-        finite = {
-            "loss": total,
-            "gradient": norm if state.scaler is None else 0.0,
-        }  # fp16 leaves out such a step itself
-        for what, value in finite.items():
-            if not math.isfinite(value):
-                kept = checkpoint.newest(self.out)
-                told = f"the last good state is {kept}" if kept else "nothing was saved yet"
-                raise ShowtellError(
-                    f"the {what} is not finite at step {state.step}; {told}; try a lower train.learning_rate"
-                )
-        if state.scaler is not None:
-            state.scaler.step(state.optimiser)
-            state.scaler.update()
-        else:
-            state.optimiser.step()
-        state.optimiser.zero_grad(set_to_none=True)  # nothing but the steps has to hold gradients
-        state.average.update(state.step)
-        return norm
 
     def _validate(self) -> None:
         """Figures and pictures of held-out rows, with the averaged weights; the training goes on as if it had not been."""
@@ -325,7 +261,16 @@ class _Run:
             self.trackers.log(step, figures, {"samples": sheet} if sheet is not None else None)
         self.report("validation", step, self.config.train.steps, figures)
 
+    def _kept(self) -> str:
+        """What there is to go back to."""
+        kept = checkpoint.newest(self.out)
+        return f"the last good state is {kept}" if kept else "nothing was saved yet"
+
     def _save(self) -> None:
+        if not all(bool(tensor.isfinite().all()) for tensor in self.state.learned.values()):
+            raise ShowtellError(
+                f"the weights are not finite after step {self.state.step}; {self._kept()}; try a lower train.learning_rate"
+            )
         if self.first:
             checkpoint.save(self.state, self.out, self.told, keep=self.config.save.keep)
 
@@ -367,32 +312,3 @@ class _Run:
             "loss": self.figures.get("loss"),
             "validation": (self.checks.kept or [{}])[-1],
         }
-
-
-def notes_of(examples: Examples) -> tuple[str, ...]:
-    """What a user should know of the rows: the first that were left out, and how many."""
-    problems = examples.problems
-    notes = [f"left out: {one.id}: {one.what}" for one in problems[:_FIRST]]
-    if len(problems) > _FIRST:
-        notes.append(f"left out: {len(problems) - _FIRST} more rows")
-    if examples.cut:
-        notes.append(f"the words of {examples.cut} rows were cut at the end: the text encoder has no room for them")
-    return tuple(notes)
-
-
-class _Lines:
-    """A file of JSON lines, cut back to the step that a run goes on from; nothing where ``step`` is None."""
-
-    def __init__(self, path: Path, step: int | None) -> None:
-        self.path, self.kept = (path, cut_log(path, step)) if step is not None else (None, [])
-
-    def add(self, line: dict[str, Any]) -> None:
-        """Raises ``OutputError`` where the disk is full."""
-        self.kept = [*self.kept[-1:], line]
-        if self.path is None:
-            return
-        try:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
-        except OSError as error:
-            raise files.output_error(self.path, error) from error

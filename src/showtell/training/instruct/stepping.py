@@ -1,25 +1,34 @@
-"""One step of the training: which samples this process takes, what is read for them, and their loss and its gradient."""
+"""One step of the training: which samples this process takes, what is read for them, their loss, its gradient and the update."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from showtell import models
+from showtell.errors import ShowtellError
 from showtell.training.instruct import latents, loss
 from showtell.training.instruct.buckets import Order
 from showtell.training.instruct.draws import Draw, draw
 from showtell.training.instruct.latents import Cache, Encoded, Words
 from showtell.training.instruct.rows import Examples
-from showtell.training.instruct.settings import Config
+from showtell.training.instruct.settings import Config, Train
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from showtell.training.instruct.checkpoint import State
+
+_PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,3 +139,51 @@ def seed_dropout(config: Config, chunk: Chunk) -> None:
     if config.lora is not None and config.lora.dropout:
         told = f"dropout:{config.seed}:{chunk.step}:{chunk.positions[0]}"
         torch.manual_seed(int.from_bytes(hashlib.sha256(told.encode()).digest()[:8], "big") >> 1)
+
+
+def backward(
+    config: Config, material: Material, scaler: Any, accelerator: Accelerator, model: Any, batch: Any
+) -> torch.Tensor:
+    """The gradient of a chunk's share of the whole batch's mean loss, and that share."""
+    dtype = _PRECISIONS.get(config.train.precision)
+    chunk: Chunk = batch.chunk
+    seed_dropout(config, chunk)
+
+    def network(*args: Any, **named: Any) -> Any:
+        with torch.autocast(accelerator.device.type, dtype, enabled=dtype is not None):
+            return model(*args, **named)
+
+    with contextlib.nullcontext() if chunk.last else accelerator.no_sync(model):
+        share = material.losses(network, batch).sum() / config.train.batch_size
+        # processes' gradients are averaged, and their shares are to be summed
+        scaled = share * accelerator.num_processes
+        (scaler.scale(scaled) if scaler is not None else scaled).backward()
+    return share.detach()
+
+
+def update(state: State, train: Train, total: float, kept: Callable[[], str]) -> float:
+    """The optimiser's step and the average's, and the gradient's norm. ``kept`` says what there is to go back to.
+
+    Raises ``ShowtellError`` for a loss or a gradient that is not finite.
+    """
+    if state.scaler is not None:
+        state.scaler.unscale_(state.optimiser)
+    most = train.clip_norm if train.clip_norm is not None else float("inf")
+    norm = float(torch.nn.utils.clip_grad_norm_(list(state.learned.values()), most))
+    finite = {
+        "loss": total,
+        "gradient": norm if state.scaler is None else 0.0,
+    }  # fp16 leaves out such a step itself
+    for what, value in finite.items():
+        if not math.isfinite(value):
+            raise ShowtellError(
+                f"the {what} is not finite at step {state.step}; {kept()}; try a lower train.learning_rate"
+            )
+    if state.scaler is not None:
+        state.scaler.step(state.optimiser)
+        state.scaler.update()
+    else:
+        state.optimiser.step()
+    state.optimiser.zero_grad(set_to_none=True)  # nothing but the steps has to hold gradients
+    state.average.update(state.step)
+    return norm
