@@ -4,12 +4,12 @@ python benchmarks/data_engine.py WORK [--pairs 320] [--candidates 6] [--steps 12
 
     triplets  words of drawn scenes (training seeds from 500,000)
     pictures  candidates of each, imagined by starter-base (Prompt-to-Prompt from noise)
-    filter    those that CLIP takes for the edit, the best of each pair
-    train     one editor on what was kept, one on the true pictures of the same words, from starter-base, alike in all else
-    evaluate  both on held-out scenes, beside the picture as it is and the shipped starter
+    filter    those that CLIP takes for the edit, the best of each pair: at the thresholds of its card, and at the published ones
+    train     an editor on each, and one on the true pictures of the same words, from starter-base, alike in all else
+    evaluate  all on held-out scenes, beside the picture as it is and the shipped starter
 
 Every stage is a showtell command, which is printed, and goes on where it was stopped; a stage that is done is not done again.
---only STAGE does that stage alone. The figures compare two kinds of data at a small size. starter-base, which both begin from,
+--only STAGE does that stage alone. The figures compare two kinds of data at a small size. starter-base, which all begin from,
 grew out of the shipped starter's own instruct network (docs/training.md): neither learns from nothing what an edit is.
 """
 
@@ -25,11 +25,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
+PUBLISHED = ("--min-image", 0.7, "--min-direction", 0.2, "--min-caption", 0.2)
 STAGES = ("triplets", "pictures", "filter", "train", "evaluate")
-ARMS = ("imagined", "truth")
+ARMS = {
+    "imagined": ("pairs", "kept"),
+    "published": ("pairs", "kept-published"),
+    "truth": ("triplets", "triplets.jsonl"),
+}
+"""Each editor's data: loader and path."""
 FIRST = 500_000
 RUN = "num_inference_steps=20,guidance_scale=2,image_guidance_scale=2"
 """The guidance was tried on 40 scenes of the training split (seeds from 300,000 on), with the editor that the truth made."""
+YIELD = (
+    "pairs", "candidates", "failed", "passed", "kept", "pairs_with_one", "kept_of_a_pair", "tests", "groups", "settings",
+)  # fmt: skip
 
 
 def main() -> None:
@@ -42,6 +51,7 @@ def main() -> None:
     parser.add_argument("--only", choices=[*STAGES, *(f"train-{arm}" for arm in ARMS)])
     parser.add_argument("--quick", action="store_true", help="a few of everything, to see it run")
     parser.add_argument("-o", "--out", type=Path)
+    parser.add_argument("--sheet", type=Path, help="a picture of the first held-out edits")
     args = parser.parse_args()
     if args.quick:
         args.pairs, args.candidates, args.steps, args.count = 6, 2, 4, 4
@@ -58,6 +68,8 @@ def main() -> None:
         print(table(told))
         if args.out is not None:
             args.out.write_text(json.dumps(told, indent=1) + "\n")
+        if args.sheet is not None:
+            sheet(args)
 
 
 def run(*command: Any, cwd: Path, failures: bool = False) -> None:
@@ -82,13 +94,14 @@ def pictures(args: Any) -> None:
 
 def filtered(args: Any) -> None:
     run("dataset", "filter", "candidates", "-o", "kept", cwd=args.work)
+    run("dataset", "filter", "candidates", "-o", "kept-published", "--scores", "kept", *PUBLISHED, cwd=args.work)
 
 
 def trained(args: Any, arm: str) -> None:
     out = args.work / arm
     if (out / "model").exists():
         return
-    data = ("pairs", "kept") if arm == "imagined" else ("triplets", "triplets.jsonl")
+    data = ARMS[arm]
     told = {
         "data.name": data[0], "data.path": data[1], "data.held_out": 0, "train.steps": args.steps, "train.batch_size": 16,
         "save.every": 100,
@@ -114,9 +127,36 @@ def report(args: Any) -> dict[str, Any]:
         "settings": {name: getattr(args, name) for name in ("pairs", "candidates", "steps", "count")}
         | {"first": FIRST},
         "pictures": json.loads((args.work / "candidates" / "recipe.json").read_text())["settings"],
-        "yield": json.loads((args.work / "kept" / "report.json").read_text()),
-        "systems": summary["rows"],
+        "yield": {arm: _yield(args.work / ARMS[arm][1]) for arm in ("imagined", "published")},
+        "systems": [{key: row[key] for key in ("system", "count", "failed", "measures")} for row in summary["rows"]],
     }
+
+
+def _yield(folder: Path) -> dict[str, Any]:
+    found = json.loads((folder / "report.json").read_text())
+    return {name: found[name] for name in YIELD}
+
+
+def sheet(args: Any, shown: int = 8) -> None:
+    """What each editor made of the first held-out scenes."""
+    from PIL import Image
+
+    from showtell import drawing
+
+    folder = args.work / "evaluation"
+    sections = []
+    for row in json.loads((folder / "rows.json").read_text())[:shown]:
+        places = {
+            "before": folder / "inputs",
+            **{arm: folder / "edits" / arm for arm in ARMS},
+            "true result": folder / "truths",
+        }
+        tiles = [
+            drawing.Tile(picture=Image.open(place / f"{row['id']}.png").convert("RGB"), caption=name)
+            for name, place in places.items()
+        ]
+        sections.append((", ".join(row["instructions"]), tiles))
+    drawing.page("Editors that were trained on", sections, columns=5).save(args.sheet)
 
 
 def table(told: dict[str, Any]) -> str:
