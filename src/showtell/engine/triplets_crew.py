@@ -25,15 +25,16 @@ class Crew(Generic[T, R]):
         self._lock, self._stop = threading.Lock(), threading.Event()
         self._done: queue.SimpleQueue[tuple[T, R] | None] = queue.SimpleQueue()
         self._error: BaseException | None = None
-        self._live = min(size, len(things))
-        for _ in range(self._live):
-            threading.Thread(target=self._labour, daemon=True).start()
+        self._live, self._size = 0, min(size, len(things))
 
     def stop(self) -> None:
         """Begin nothing further. Iterating goes on until what was begun has ended."""
         self._stop.set()
 
     def __iter__(self) -> Iterator[tuple[T, R]]:
+        while self._live < self._size:  # here, where Ctrl-C finds a crew that can be told to stop
+            self._live += 1
+            threading.Thread(target=self._labour, daemon=True).start()
         yield from self._results(None)
         if self._error is not None:
             raise self._error
