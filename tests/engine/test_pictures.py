@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import showtell
+from showtell.data.triplets import Triplet
 from showtell.engine import candidates, pictures
-from showtell.engine.candidates import PAPER, Lots, Triplet
+from showtell.engine.candidates import PAPER, Lots
 from showtell.errors import FileFormatError, MethodError, ModelError, UsageError
 
 WORDS = [
@@ -26,7 +27,7 @@ WORDS = [
 
 def triplet(number):
     source, told, target = WORDS[number % 3]
-    return Triplet(id=f"p{number}", source_caption=source, instruction=told, target_caption=target, more={})
+    return Triplet(id=f"p{number}", source_caption=source, instruction=told, target_caption=target)
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from .rows import Dataset, Row, safe_id
 
 ORIGINS = ("scenes", "endpoint", "local")
 """Where triplets come from."""
+_NAMES = {"source_caption": ("input", "caption"), "instruction": ("edit",), "target_caption": ("output",)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,10 +53,13 @@ def written(triplets: Iterable[Triplet]) -> bytes:
 
 
 def parse(record: Any, number: int = 0) -> Triplet:
-    """A line's object as a triplet. Raises ``Unusable``."""
+    """A line's object as a triplet; InstructPix2Pix's names (``input`` or ``caption``, ``edit``, ``output``) are read as well.
+
+    Raises ``Unusable``.
+    """
     if not isinstance(record, Mapping):
         raise Unusable("damaged", f"is {type(record).__name__} where an object belongs")
-    texts = {key: words(record, key) for key in ("source_caption", "instruction", "target_caption")}
+    texts = {key: words(record, key, *others) for key, others in _NAMES.items()}
     for text in texts.values():
         if not _encodable(text):
             raise Unusable("damaged", f"has half of a character in its words, {text!a:.100}")

@@ -10,7 +10,8 @@ from random import Random
 from typing import Any
 
 from ..data import safe_id
-from ..data.reading import from_json, json_lines, words
+from ..data.reading import from_json, json_lines
+from ..data.triplets import Triplet, parse
 from ..errors import FileFormatError, MethodError
 from ..guidance import check_scale
 from ..work import Item
@@ -70,17 +71,6 @@ class Lots:
         return Lots(**values), origin
 
 
-@dataclass(frozen=True, kw_only=True)
-class Triplet:
-    """A caption, an instruction and the edited caption; ``more`` is whatever else its line says."""
-
-    id: str
-    source_caption: str
-    instruction: str
-    target_caption: str
-    more: Mapping[str, Any]
-
-
 def read_triplets(path: Path, *, limit: int | None = None) -> list[Triplet]:
     """The triplets of a file of JSON lines with ``source_caption``, ``instruction`` and ``target_caption``; InstructPix2Pix's
     names for them (``input`` or ``caption``, ``edit``, ``output``) are read as well.
@@ -93,16 +83,11 @@ def read_triplets(path: Path, *, limit: int | None = None) -> list[Triplet]:
             break
         record = from_json(text, f"{path}, line {number}")
         try:
-            one = Triplet(
-                id=_id(record, len(found)),
-                source_caption=words(record, "source_caption", "input", "caption"),
-                instruction=words(record, "instruction", "edit"),
-                target_caption=words(record, "target_caption", "output"),
-                more={name: record[name] for name in ("origin", "scene", "group") if name in record},
-            )
+            one = parse({**record, "id": _id(record, len(found))} if isinstance(record, Mapping) else record)
         except FileFormatError as error:
-            raise FileFormatError(f"{path}, line {number}: {error}: each line needs a caption, an instruction and the edited "
-                                  "caption") from error  # fmt: skip
+            raise FileFormatError(
+                f"{path}, line {number}: {error}: each line needs a caption, an instruction and the edited caption"
+            ) from error
         if one.id in found:
             raise FileFormatError(f"{path}, line {number}: the id {one.id!r} is there twice: give each line its own")
         found[one.id] = one
@@ -111,8 +96,8 @@ def read_triplets(path: Path, *, limit: int | None = None) -> list[Triplet]:
     return list(found.values())
 
 
-def _id(record: Any, number: int) -> str:
-    told = record.get("id") if isinstance(record, Mapping) else None
+def _id(record: Mapping[str, Any], number: int) -> str:
+    told = record.get("id")
     if told in (None, ""):
         return f"p{number:06d}"
     return safe_id(str(told).replace(".", "\0"))  # readers of WebDataset take a key to end at the first dot
@@ -153,5 +138,5 @@ def _told(one: Triplet, number: int, lots: Lots, seed: int) -> dict[str, Any]:
         "seed": draw.getrandbits(32),
         "guidance_scale": round(draw.uniform(*lots.guidance), 4),
         "self_replace_steps": round(draw.uniform(*lots.self_attention), 4),
-        **one.more,
+        **{name: value for name in ("origin", "scene", "group") if (value := getattr(one, name)) not in (None, "")},
     }
