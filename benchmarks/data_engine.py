@@ -156,7 +156,9 @@ def sheet(args: Any, shown: int = 8) -> None:
             for name, place in places.items()
         ]
         sections.append((", ".join(row["instructions"]), tiles))
-    drawing.page("Editors that were trained on", sections, columns=5).save(args.sheet)
+    drawing.page("Editors that were trained on", sections, columns=5, cell=128).quantize(256).save(
+        args.sheet, optimize=True
+    )
 
 
 def table(told: dict[str, Any]) -> str:
