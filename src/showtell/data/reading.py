@@ -55,7 +55,7 @@ class Found:
     def add(self, row: Row) -> None:
         """Raises ``Unusable`` for an id that is there already, and for words that no file can hold."""
         for text in (*row.instructions, row.source_caption, row.target_caption, row.group):
-            if _writable(text) != text:
+            if not encodable(text):
                 raise Unusable("damaged", f"has half of a character in its words, {_writable(text)!r:.100}")
         if row.id in self._ids:
             raise Unusable("twice", f"another row has the id {row.id!r}, too")
@@ -67,6 +67,11 @@ class Found:
         from dataclasses import replace
 
         return replace(dataset(self.name, self.rows, self.problems, source=self.source), reals=reals or {})
+
+
+def encodable(text: str) -> bool:
+    """Whether UTF-8 can hold a text: not so with half of a character, which JSON can name."""
+    return _writable(text) == text
 
 
 def _writable(text: str) -> str:
@@ -153,7 +158,7 @@ def words(record: Any, *keys: str, what: str = "") -> str:
     for key in keys:
         value = record.get(key)
         if isinstance(value, str) and value.strip():
-            if _writable(value) != value:
+            if not encodable(value):
                 raise Unusable("damaged", f"has half of a character in its words, {_writable(value)!r:.100}")
             return " ".join(value.split())
     raise Unusable("missing words", f"the {what or keys[0].replace('_', ' ')} is missing")

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .reading import Found, Unusable, from_json, json_lines, words
+from .reading import Found, Unusable, encodable, from_json, json_lines, words
 from .rows import Dataset, Row, safe_id
 
 ORIGINS = ("scenes", "endpoint", "local")
@@ -61,7 +61,7 @@ def parse(record: Any, number: int = 0) -> Triplet:
         raise Unusable("damaged", f"is {type(record).__name__} where an object belongs")
     texts = {key: words(record, key, *others) for key, others in _NAMES.items()}
     for text in texts.values():
-        if not _encodable(text):
+        if not encodable(text):
             raise Unusable("damaged", f"has half of a character in its words, {text!a:.100}")
     label = record.get("id", f"t{number:06d}")
     scene, edits, actions = record.get("scene"), record.get("edits", 1), record.get("actions", [])
@@ -72,17 +72,9 @@ def parse(record: Any, number: int = 0) -> Triplet:
     if not isinstance(actions, list) or not all(isinstance(one, str) for one in actions):
         raise Unusable("damaged", "actions is a list of words")
     rest = {key: record.get(key, "") for key in ("origin", "split", "group")}
-    if not all(isinstance(value, str) and _encodable(value) for value in rest.values()):
+    if not all(isinstance(value, str) and encodable(value) for value in rest.values()):
         raise Unusable("damaged", "origin, split and group are words")
     return Triplet(id=label, **texts, **rest, scene=scene, edits=edits, actions=tuple(actions))
-
-
-def _encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def load(path: str | os.PathLike[str]) -> Dataset:

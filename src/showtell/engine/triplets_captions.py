@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..data.reading import csv_lines, from_json, json_lines, read_text
+from ..data.reading import csv_lines, encodable, from_json, json_lines, read_text
 from ..errors import FileFormatError
 from ..work import Item
 from .triplets_checks import TWICE, Checks, normal
@@ -57,7 +57,7 @@ def _captions(path: Path, column: str | None) -> Iterator[str | None]:
             yield None
             continue
         plain = " ".join(value.split())
-        yield plain if _encodable(plain) else None
+        yield plain if encodable(plain) else None
 
 
 def _of_objects(path: Path, column: str | None) -> Iterator[object]:
@@ -86,11 +86,3 @@ def _column(where: str, column: str | None, there: list[str]) -> str:
         wanted = repr(column) if column else " or ".join(COLUMNS[:2])
         raise FileFormatError(f"{where}: has no column {wanted}, but {', '.join(there):.200}: name it with --column")
     return found
-
-
-def _encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
