@@ -63,6 +63,8 @@ def test_the_examples_of_the_help_work(name, cli, folder):
         answering.example(finished=name.endswith(" tally"))
     if name == "showtell dataset filter":
         datasets.candidates(folder / "candidates", count=1)
+    if name == "showtell dataset pictures":
+        assert cli("dataset", "triplets", "--from", "scenes", "--count", "2", "-o", "triplets.jsonl").code == 0
     example = commands()[name].epilog.removeprefix("Example: ")
     args = shlex.split(example)[1:]
     result = cli(*args, *(["--force"] if name == "showtell edit" else []))
