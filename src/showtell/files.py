@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import glob
+import hashlib
 import os
 import shutil
 import stat
@@ -76,24 +77,31 @@ def write_atomic(path: str | os.PathLike[str], data: bytes, *, force: bool = Fal
     Raises ``OutputError`` (exit code 1 where the disk is full or failing, 2 otherwise).
     """
     path = check_output(path, force=force)
-    temporary: str | None = None
-    try:
-        # Not named after the file, whose name may be as long as a name can be.
-        handle, temporary = tempfile.mkstemp(prefix=".showtell.", suffix=".part", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
+    # Not named after the file, whose name may be as long as a name can be.
+    with _temporary(path, ".showtell.") as temporary:
+        with temporary.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
-        _move(Path(temporary), path, force=force)
-        temporary = None
+        _move(temporary, path, force=force)
+    return path
+
+
+@contextlib.contextmanager
+def _temporary(path: Path, prefix: str) -> Iterator[Path]:
+    """An empty file in the folder of ``path``, which is removed unless the block moves it away. Raises ``OutputError``."""
+    temporary: str | None = None
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=prefix, suffix=".part", dir=path.parent)
+        os.close(handle)
+        yield Path(temporary)
     except OSError as error:
         raise output_error(path, error) from error
     finally:
         if temporary is not None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
-    return path
 
 
 @contextlib.contextmanager
@@ -103,26 +111,17 @@ def beside(path: Path, *, sync: bool = True) -> Iterator[Path]:
     What killed runs left of the same file is removed first: it may be large. Without ``sync`` a power cut may take the file's
     end. Raises ``OutputError``.
     """
-    temporary: str | None = None
-    try:
-        mark = f".showtell.{path.name[:60]}."
-        for left in path.parent.glob(f"{glob.escape(mark)}*.part") if sync else ():
-            left.unlink(missing_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=mark, suffix=".part", dir=path.parent)
-        os.close(handle)
-        yield Path(temporary)
+    mark = f".showtell.{path.name[:60]}."
+    for left in path.parent.glob(f"{glob.escape(mark)}*.part") if sync else ():
+        with contextlib.suppress(OSError):
+            left.unlink()
+    with _temporary(path, mark) as temporary:
+        yield temporary
         if sync:
-            with open(temporary, "rb") as file:
+            with temporary.open("rb") as file:
                 os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
-        temporary = None
-    except OSError as error:
-        raise output_error(path, error) from error
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
 
 
 @contextlib.contextmanager
@@ -168,6 +167,23 @@ def _swap(new: Path, path: Path, *, aside: Path) -> None:
         if old:
             os.replace(aside, path)
         raise
+
+
+def sha256(path: Path) -> str:
+    """The hash of a file's bytes, 64 hexadecimal digits. Raises ``OSError`` for one that cannot be read."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def size_of(path: Path) -> int:
+    """A file's size in bytes, -1 where there is none."""
+    try:
+        return path.stat().st_size
+    except (OSError, ValueError):
+        return -1
 
 
 def output_error(path: str | os.PathLike[str], error: OSError) -> OutputError:

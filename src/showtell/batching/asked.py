@@ -12,13 +12,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from .. import comparing, methods, recipe, requested
+from .. import comparing, loading, methods, recipe, requested
 from ..data.reading import Unusable
 from ..data.rows import safe_id
-from ..errors import MethodError, UsageError
+from ..errors import MethodError
 from ..evaluation.making import seed_of
 from ..learned import LearnedInstruction
 from ..work import Item
+from ..work.shards import sha256
 
 STARTERS = {"instruct": "starter", "base": "starter-base"}
 _UNFIT = re.compile(r"[\x00-\x1f\x7f\\]")
@@ -77,7 +78,7 @@ class Asked:
         return {
             "words": list(self.words), "method": self.method, "settings": dict(self.settings), "model": placed(self.model),
             "base_model": placed(self.base_model), "learned": hashes(self.learned), "source": self.source_caption,
-            "negative": self.negative, "pair": None if self.pair is None else [_file_hash(path) for path in self.pair],
+            "negative": self.negative, "pair": None if self.pair is None else [sha256(Path(path)) for path in self.pair],
             "fit": self.fit, "sequential": self.sequential, "dtype": self.dtype, "seed": self.seed,
         }  # fmt: skip
 
@@ -172,9 +173,7 @@ def told_of(record: Mapping[str, Any], file: Any) -> Told:
 
 def placed(model: str | None) -> str | None:
     """A model's name, or its path from the root where it is a file or a folder."""
-    if model is None or model in STARTERS.values() or not os.path.exists(model):
-        return model
-    return os.path.abspath(model)
+    return None if model is None else loading.anywhere(model)
 
 
 def check_out(out: str) -> None:
@@ -213,16 +212,9 @@ def _settle(value: Any, settings: Mapping[str, Any]) -> None:
 
 def _digest(wanted: Mapping[str, Any], name: str) -> str:
     files = {"learned": hashes(wanted["learned"])}
-    files["mask"] = _file_hash(wanted["mask"]) if wanted["mask"] else None
+    files["mask"] = sha256(Path(wanted["mask"])) if wanted["mask"] else None
     told = json.dumps({**wanted, **files, "name": name}, sort_keys=True)
     return hashlib.sha256(told.encode()).hexdigest()[:16]
-
-
-def _file_hash(path: str) -> str:
-    try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
 def _words(record: Mapping[str, Any]) -> tuple[str, ...]:

@@ -98,7 +98,7 @@ class PackedStore:
         if not path.exists():
             return False
         told: dict[str, Any] = read_json(path)
-        if not told.get("whole") or _size(self.folder / self.names[shard]) != told.get("bytes"):
+        if not told.get("whole") or files.size_of(self.folder / self.names[shard]) != told.get("bytes"):
             return False
         lines = {item.id: self.line(item) for item in items}
         return all(
@@ -127,10 +127,3 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     info = tarfile.TarInfo(name)  # owner and time stay at zero: equal rows make equal files
     info.size = len(data)
     tar.addfile(info, io.BytesIO(data))
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return -1

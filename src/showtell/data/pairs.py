@@ -5,12 +5,12 @@ Tar files are read in place. Where the folder has a ``manifest.json``, exactly t
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from .. import files
 from ..errors import FileFormatError
 from . import columns, hf, splits, tars
 from .reading import Found, Unusable, read_json, within
@@ -95,14 +95,10 @@ def _listed(root: Path, files: list[Path], found: Found, *, verify: bool) -> Ite
 
 def digest(path: Path) -> str:
     """SHA-256 of a file, 64 hexadecimal digits. Raises ``Unusable`` for one that cannot be read."""
-    told = hashlib.sha256()
     try:
-        with path.open("rb") as file:
-            while block := file.read(2**20):
-                told.update(block)
+        return files.sha256(path)
     except OSError as error:
         raise Unusable("missing file", f"cannot be read ({error.strerror or error})") from error
-    return told.hexdigest()
 
 
 def _label(shard: Path, root: Path) -> str:

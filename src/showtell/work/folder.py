@@ -100,7 +100,7 @@ class FolderStore:
         line = self.line(item)
         if line is None or line["error"] is not None or not self._same(item, line["record"]):
             return False
-        return all(_size(self.path(item, field)) == size for field, size in line["files"].items())
+        return all(files.size_of(self.path(item, field)) == size for field, size in line["files"].items())
 
     def line(self, item: Item) -> Line | None:
         """The last that is known of a row, None where that is nothing; as of the last ``pending``."""
@@ -196,10 +196,3 @@ class Journal:
             except OSError as error:
                 raise files.output_error(path, error) from error
         self.__init__(self.folder)
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except (OSError, ValueError):
-        return -1

@@ -11,7 +11,6 @@ manifest.json            all entries, with the hash of every file
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import shutil
 from collections import Counter
@@ -130,7 +129,7 @@ class ShardStore:
         if not self._entry(shard).is_file():
             return False
         entry = _entry(self._entry(shard))
-        data = not entry["rows"] or _size(self.data(shard)) == entry.get("bytes")
+        data = not entry["rows"] or files.size_of(self.data(shard)) == entry.get("bytes")
         records = (self.folder / "records" / f"{shard:06d}.jsonl").is_file()
         return data and records and not entry["failed"] and entry["asked"] >= count
 
@@ -169,24 +168,9 @@ def _differing(key: str, old: Any, new: Any) -> str:
 def sha256(path: Path) -> str:
     """The hash of a file's bytes, 64 hexadecimal digits. Raises ``UsageError`` for one that cannot be read."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _slow(file)
+        return files.sha256(path)
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror or error})") from error
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return -1
-
-
-def _slow(file: Any) -> str:
-    digest = hashlib.sha256()
-    while block := file.read(2**20):
-        digest.update(block)
-    return digest.hexdigest()
 
 
 def _entry(path: Path) -> dict[str, Any]:
