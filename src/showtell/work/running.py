@@ -31,8 +31,8 @@ def run(
     Raises ``UsageError`` for items of one id, ``Cancelled`` when ``cancel`` says so or on Ctrl-C, and what is wrong with the
     whole job (``ModelError``, ``MethodError``, ``OutputError``).
     """
-    same = {"batch_size": batch_size, "ray": ray, "actors": actors, "gpus": gpus, "cancel": cancel}
-    return run_in_parts([items], len(items), factory, store, tick=tick, **same)
+    how = {"batch_size": batch_size, "ray": ray, "actors": actors, "gpus": gpus, "cancel": cancel}
+    return run_in_parts([items], len(items), factory, store, tick=tick, **how)
 
 
 def run_in_parts(
@@ -42,34 +42,23 @@ def run_in_parts(
     store: Store,
     *,
     tick: Tick = lambda done, total: None,
-    **same: Any,
+    **how: Any,
 ) -> Report:
-    """As :func:`run`, for more rows than memory holds: ``parts`` are looked at one after the other, and a shard lies in one of
-    them. There are ``count`` rows in all; the ids of different parts are not compared.
+    """As :func:`run`, whose other options are ``how``, for more rows than memory holds: ``parts`` are looked at one after the
+    other, and a shard lies in one of them. There are ``count`` rows in all; the ids of different parts are not compared.
     """
     made = before = 0
     failed: list[tuple[str, str]] = []
     for items in parts:
         so_far = made + before + len(failed)
-        report = _run(items, factory, store, tick=lambda done, _, so_far=so_far: tick(so_far + done, count), **same)
+        report = _run(items, factory, store, tick=lambda done, _, so_far=so_far: tick(so_far + done, count), **how)
         made, before = made + report.made, before + report.before
         failed += report.failed
     store.finish()
     return Report(made=made, before=before, failed=tuple(failed))
 
 
-def _run(
-    items: Sequence[Item],
-    factory: Factory,
-    store: Store,
-    *,
-    batch_size: int = 8,
-    ray: str | None = None,
-    actors: int = 1,
-    gpus: float = 0.0,
-    tick: Tick,
-    cancel: Callable[[], bool] | None = None,
-) -> Report:
+def _run(items: Sequence[Item], factory: Factory, store: Store, *, tick: Tick, **how: Any) -> Report:
     twice = [name for name, count in Counter(item.id for item in items).items() if count > 1]
     if twice:
         raise UsageError(f"two rows of work have the id {twice[0]!r}: give each its own")
@@ -79,7 +68,7 @@ def _run(
     done = before = len(items) - len(pending)
     tick(done, len(items))
     try:
-        for item, error in _made(pending, factory, store, batch_size, ray, actors, gpus, cancel):
+        for item, error in _made(pending, factory, store, **how):
             done += 1
             if error is not None:
                 failed[item.id] = error
@@ -95,11 +84,12 @@ def _made(
     pending: Sequence[Item],
     factory: Factory,
     store: Store,
-    batch_size: int,
-    ray: str | None,
-    actors: int,
-    gpus: float,
-    cancel: Callable[[], bool] | None,
+    *,
+    batch_size: int = 8,
+    ray: str | None = None,
+    actors: int = 1,
+    gpus: float = 0.0,
+    cancel: Callable[[], bool] | None = None,
 ) -> Iterator[tuple[Item, str | None]]:
     """Each item when it is kept, with the error of one that failed."""
     if not pending:
