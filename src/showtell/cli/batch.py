@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from showtell.cli import asked, console, describing, imagined, options, parts
+from showtell.cli import asked, console, describing, options, parts
 
 EPILOG = 'Example: showtell batch . "make it red" -o edited --steps 1 --limit 1'
 SHOWN = 20
@@ -43,16 +43,10 @@ def batch(
         str | None, typer.Option("--base-model", help="For rows whose method takes a text-to-image model.")
     ] = None,
     negative: Annotated[str | None, typer.Option("--negative", help="What the results should not be.")] = None,
-    steps: Annotated[int | None, typer.Option("--steps", help="Denoising steps, 1 to 1000.")] = None,
-    guidance_scale: Annotated[
-        float | None, typer.Option("--guidance-scale", help="How closely to follow the words.")
-    ] = None,
-    image_guidance_scale: Annotated[
-        float | None, typer.Option("--image-guidance-scale", help="How closely to follow the picture.")
-    ] = None,
-    scheduler: Annotated[
-        str | None, typer.Option("--scheduler", help="euler-ancestral, ddim, dpm++, ..., or a diffusers class.")
-    ] = None,
+    steps: options.Steps = None,
+    guidance_scale: options.GuidanceScale = None,
+    image_guidance_scale: options.ImageGuidanceScale = None,
+    scheduler: options.Scheduler = None,
     also: parts.Set = None,
     fit: options.Fit = "fit",
     sequential: Annotated[bool, typer.Option("--sequential", help="Less memory, more time.")] = False,
@@ -62,9 +56,9 @@ def batch(
     skip_existing: Annotated[
         bool, typer.Option("--skip-existing", help="Leave files alone that something else wrote.")
     ] = False,
-    ray: imagined.Ray = None,
-    actors: imagined.Actors = 1,
-    gpus: imagined.Gpus = 0.0,
+    ray: options.Ray = None,
+    actors: options.Actors = 1,
+    gpus: options.Gpus = 0.0,
     device: options.Device = "auto",
     dtype: options.Dtype = None,
     as_json: options.Json = False,

@@ -91,16 +91,10 @@ def edit(
     ] = None,
     mask: Annotated[Path | None, typer.Option("--mask", help="White where the edit may happen; same size.")] = None,
     negative: Annotated[str | None, typer.Option("--negative", help="What the result should not be.")] = None,
-    steps: Annotated[int | None, typer.Option("--steps", help="Denoising steps, 1 to 1000.")] = None,
-    guidance_scale: Annotated[
-        float | None, typer.Option("--guidance-scale", help="How closely to follow the words.")
-    ] = None,
-    image_guidance_scale: Annotated[
-        float | None, typer.Option("--image-guidance-scale", help="How closely to follow the picture.")
-    ] = None,
-    scheduler: Annotated[
-        str | None, typer.Option("--scheduler", help="euler-ancestral, ddim, dpm++, ..., or a diffusers class.")
-    ] = None,
+    steps: options.Steps = None,
+    guidance_scale: options.GuidanceScale = None,
+    image_guidance_scale: options.ImageGuidanceScale = None,
+    scheduler: options.Scheduler = None,
     also: parts.Set = None,
     fit: options.Fit = "fit",
     sequential: Annotated[bool, typer.Option("--sequential", help="Less memory, more time.")] = False,

@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 import typer
 
 from showtell.cli import console, options
-from showtell.cli.imagined import Actors, Gpus, Ray
 from showtell.errors import UsageError
 
 EPILOG = "Example: showtell dataset filter candidates -o kept"
@@ -23,14 +22,9 @@ def sieve(
     clip: Annotated[
         str | None, typer.Option("--clip", help="The CLIP that scores: starter-clip, a folder or a hub id.")
     ] = None,
-    min_image: Annotated[float | None, typer.Option("--min-image", help="Least likeness of before and after.")] = None,
-    min_direction: Annotated[
-        float | None,
-        typer.Option("--min-direction", help="Least agreement of the pictures' change with the captions'."),
-    ] = None,
-    min_caption: Annotated[
-        float | None, typer.Option("--min-caption", help="Least likeness of each picture to its caption.")
-    ] = None,
+    min_image: options.MinImage = None,
+    min_direction: options.MinDirection = None,
+    min_caption: options.MinCaption = None,
     keep: Annotated[int | None, typer.Option("--keep", help="The most of a caption pair, by direction.")] = None,
     paper: Annotated[
         bool, typer.Option("--paper", help="The paper's thresholds (0.75 for --min-image) where none is given.")
@@ -48,9 +42,9 @@ def sieve(
         typer.Option("--calibrate", metavar="N", help="Only score N true pairs of the renderer, and tell thresholds."),
     ] = None,
     device: options.Device = "auto",
-    ray: Ray = None,
-    actors: Actors = 1,
-    gpus: Gpus = 0.0,
+    ray: options.Ray = None,
+    actors: options.Actors = 1,
+    gpus: options.Gpus = 0.0,
     as_json: options.Json = False,
 ) -> None:
     """Score candidates with a CLIP, drop those that fail a threshold, and keep the best of each caption pair.

@@ -12,20 +12,6 @@ from showtell.errors import UsageError
 
 EPILOG = "Example: showtell dataset pictures triplets.jsonl -o pairs --candidates 2 --steps 2 --limit 2"
 SHOWN = 20
-Ray = Annotated[
-    str | None,
-    typer.Option("--ray", metavar="ADDRESS", help="Work on Ray: local starts one here, auto or an address joins one."),
-]
-Actors = Annotated[int, typer.Option("--actors", min=1, help="Workers on Ray.")]
-Gpus = Annotated[float, typer.Option("--gpus", min=0, help="GPUs of each worker on Ray.")]
-MinImage = Annotated[float | None, typer.Option("--min-image", help="Least likeness of before and after.")]
-MinDirection = Annotated[
-    float | None,
-    typer.Option("--min-direction", help="Least agreement of the pictures' change with the captions'."),
-]
-MinCaption = Annotated[
-    float | None, typer.Option("--min-caption", help="Least likeness of each picture to its caption.")
-]
 
 
 def pictures(
@@ -55,9 +41,9 @@ def pictures(
             "--filter-with", metavar="CLIP", help="Judge at once; what fails leaves a record and no pictures."
         ),
     ] = None,
-    min_image: MinImage = None,
-    min_direction: MinDirection = None,
-    min_caption: MinCaption = None,
+    min_image: options.MinImage = None,
+    min_direction: options.MinDirection = None,
+    min_caption: options.MinCaption = None,
     layout: Annotated[
         Literal["webdataset", "datasets"], typer.Option("--format", help="Tar shards, or Hugging Face's parquet.")
     ] = "webdataset",
@@ -67,9 +53,9 @@ def pictures(
     seed: Annotated[int, typer.Option("--seed", min=0, max=2**63 - 1, help="Seed of all draws.")] = 0,
     device: options.Device = "auto",
     dtype: options.Dtype = None,
-    ray: Ray = None,
-    actors: Actors = 1,
-    gpus: Gpus = 0.0,
+    ray: options.Ray = None,
+    actors: options.Actors = 1,
+    gpus: options.Gpus = 0.0,
     as_json: options.Json = False,
 ) -> None:
     """Imagine pictures for captions: for each pair of captions some candidates of before and after, which share their noise.

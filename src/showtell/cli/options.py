@@ -29,6 +29,28 @@ Out = Annotated[Path, typer.Option("--out", "-o", help="The picture to write.")]
 Fit = Annotated[
     Literal["fit", "crop", "pad"], typer.Option("--fit", help="How to bring a picture to the model's size.")
 ]
+Steps = Annotated[int | None, typer.Option("--steps", help="Denoising steps, 1 to 1000.")]
+GuidanceScale = Annotated[float | None, typer.Option("--guidance-scale", help="How closely to follow the words.")]
+ImageGuidanceScale = Annotated[
+    float | None, typer.Option("--image-guidance-scale", help="How closely to follow the picture.")
+]
+Scheduler = Annotated[
+    str | None, typer.Option("--scheduler", help="euler-ancestral, ddim, dpm++, ..., or a diffusers class.")
+]
+Ray = Annotated[
+    str | None,
+    typer.Option("--ray", metavar="ADDRESS", help="Work on Ray: local starts one here, auto or an address joins one."),
+]
+Actors = Annotated[int, typer.Option("--actors", min=1, help="Workers on Ray.")]
+Gpus = Annotated[float, typer.Option("--gpus", min=0, help="GPUs of each worker on Ray.")]
+MinImage = Annotated[float | None, typer.Option("--min-image", help="Least likeness of before and after.")]
+MinDirection = Annotated[
+    float | None,
+    typer.Option("--min-direction", help="Least agreement of the pictures' change with the captions'."),
+]
+MinCaption = Annotated[
+    float | None, typer.Option("--min-caption", help="Least likeness of each picture to its caption.")
+]
 
 
 def draw_seed(seed: int | None) -> int:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from showtell.cli import console, options
-from showtell.cli.imagined import Actors, Gpus, Ray
 from showtell.errors import ShowtellError, UsageError
 
 if TYPE_CHECKING:
@@ -117,9 +116,9 @@ def triplets(
     device: options.Device = "auto",
     dtype: options.Dtype = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="local: captions at a time.")] = 8,
-    ray: Ray = None,
-    actors: Actors = 1,
-    gpus: Gpus = 0.0,
+    ray: options.Ray = None,
+    actors: options.Actors = 1,
+    gpus: options.Gpus = 0.0,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with OUT: what was answered is not asked again.")
     ] = False,
