@@ -16,6 +16,7 @@ import showtell
 from showtell.data.triplets import Triplet
 from showtell.engine import candidates, pictures
 from showtell.engine.candidates import PAPER, Lots
+from showtell.engine.filter_choose import Bounds
 from showtell.errors import FileFormatError, MethodError, ModelError, UsageError
 
 WORDS = [
@@ -132,6 +133,22 @@ def test_names_are_keys_for_every_reader(tmp_path):
     found = [one.id for one in candidates.read_triplets(path)]
     assert len(set(found)) == 6 and found[2] == "a-1" and found[5] == "7"
     assert not any(set(one) & set("./") for one in found)
+
+
+def test_judged_at_once_what_fails_leaves_scores_and_no_pictures(listed, tmp_path):
+    least = {"image": -1.0, "caption": -1.0}
+    for name, direction, kept in (("all", -1.0, 2), ("none", 1.0, 0)):
+        lots, bounds = Lots(candidates=1, num_inference_steps=2), Bounds(direction=direction, **least)
+        pictures.make(listed, tmp_path / name, lots=lots, clip="starter-clip", bounds=bounds, limit=2)
+        records = [json.loads(line) for line in (tmp_path / name / "records/000000.jsonl").read_text().splitlines()]
+        assert [record["kept"] for record in records] == [bool(kept)] * 2
+        assert all(-1 <= record["scores"]["before"] <= 1 for record in records)
+        assert records[0]["scored_by"]["id"] == "starter-clip"
+        assert len(opened(tmp_path / name)) == kept
+        told = json.loads((tmp_path / name / "recipe.json").read_text())["filter"]
+        assert told["direction"] == direction and told["clip"] == records[0]["scored_by"]
+    with pytest.raises(UsageError, match="no CLIP that judges at once"):
+        pictures.make(listed, tmp_path / "other", bounds=Bounds(direction=0.5))
 
 
 def test_one_words_too_many_fails_alone(listed, tmp_path):

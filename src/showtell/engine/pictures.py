@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +59,12 @@ class Loaded:
 
         clip = None if how.clip is None else Clip.load(how.clip, device=how.device)
         return cls(editor=load(how.model, device=how.device, dtype=how.dtype), clip=clip)
+
+    @cached_property
+    def scored_by(self) -> dict[str, str]:
+        """Which CLIP judges: a fingerprint of its weights is not taken for every batch."""
+        assert self.clip is not None
+        return filter_scores.identity(self.clip)
 
 
 def make(
@@ -160,7 +166,7 @@ def _imagine(how: How, loaded: Loaded, rows: Sequence[Item]) -> list[Done]:
         batch_size=len(rows),
     )
     made = [_done(row, pair, how.encoding) for row, pair in zip(rows, pairs, strict=True)]
-    return made if loaded.clip is None else _judged(made, pairs, loaded.clip, how.bounds)
+    return made if loaded.clip is None else _judged(made, pairs, loaded, how.bounds)
 
 
 def _done(row: Item, pair: Any, encoding: str) -> Done:
@@ -173,15 +179,15 @@ def _done(row: Item, pair: Any, encoding: str) -> Done:
     )
 
 
-def _judged(made: Sequence[Done], pairs: Sequence[Any], clip: Clip, bounds: Any) -> list[Done]:
+def _judged(made: Sequence[Done], pairs: Sequence[Any], loaded: Loaded, bounds: Any) -> list[Done]:
     """With their scores, and without the pictures of those that fail a test."""
     sources, targets = ([one.record[name] for one in made] for name in ("source_caption", "target_caption"))
-    scores = filter_scores.score(clip, [(pair.before, pair.after) for pair in pairs], sources, targets)
-    by = filter_scores.identity(clip)
+    assert loaded.clip is not None
+    scores = filter_scores.score(loaded.clip, [(pair.before, pair.after) for pair in pairs], sources, targets)
     return [
         replace(
             one,
-            record={**one.record, "scores": found.told(), "scored_by": by},
+            record={**one.record, "scores": found.told(), "scored_by": loaded.scored_by},
             files={} if filter_choose.judge(found, bounds) else one.files,
         )
         for one, found in zip(made, scores, strict=True)
