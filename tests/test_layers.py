@@ -23,7 +23,7 @@ LAYERS = {
     "editor": 8, "edits": 8, "jobs": 8, "replaying": 8, "learning": 8, "lessons": 8, "runs": 8, "wording": 8,
     "tokens": 8, "teaching": 8,
     "comparing": 8, "watching": 8, "requested": 8, "inversions": 8, "inversion_file": 8,
-    "inverting": 8, "attending": 8, "imagining": 8, "calling": 8, "evaluation": 8, "study": 8,
+    "inverting": 8, "attending": 8, "predicting": 8, "imagining": 8, "calling": 8, "evaluation": 8, "study": 8,
     "engine": 8, "batching": 8, "validating": 8,
     "bench": 8, "cli": 8, "app": 8, "demo": 8, "__main__": 8,
 }  # fmt: skip

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
 
 
-_NO_PICTURE = (
+NO_PICTURE = (
     "the result is not finite: a learned instruction of extreme strength, or numbers too large for float16 (use dtype "
     "float32 or bfloat16)"
 )
@@ -47,7 +47,7 @@ def run(
 
     fresh = schedulers.fresh_scheduler(method.scheduler, pipe.scheduler.config)
     config = schedulers.recorded(fresh)
-    with _failures(), _released(pipe):
+    with failures(), _released(pipe):
         steps, plan = _planned(pipe, batch, method, fresh, sequential=sequential, watch=watch)
         denoise = sampling.GuidedDenoiser(
             network=plan.network or networks.network(pipe),
@@ -75,9 +75,9 @@ def run(
     regions = plan.regions() if plan.regions is not None else [None] * len(batch)
     apart = getattr(method, "regions", False)
     edits: list[Any] = [
-        finish(job, _own_size(job, result, hidden), shared, latents=z, found=found, apart=apart)
+        finish(job, own_size(job, result, hidden), shared, latents=z, found=found, apart=apart)
         if good
-        else ShowtellError(_NO_PICTURE)
+        else ShowtellError(NO_PICTURE)
         for (job, result, z, hidden, good), found in zip(pictures, regions, strict=True)
     ]
     if plan.inverted is not None and getattr(method, "inverts", False):
@@ -102,7 +102,7 @@ def check(pipe: Any, batch: list[jobs.Job], *, method: Any) -> None:
     Raises ``MethodError``, or ``ShowtellError`` for lack of memory.
     """
     try:
-        with _failures():
+        with failures():
             fresh = schedulers.fresh_scheduler(method.scheduler, pipe.scheduler.config)
             _, plan = _planned(pipe, batch, method, fresh, sequential=False, watch=Watch())
             with plan.attention:  # which may not fit the pipeline
@@ -124,9 +124,9 @@ def _planned(
     return steps, method.plan(dataclasses.replace(told, phase=watch.phase, tuned=watch.tuned, sequential=sequential))
 
 
-def context(pipe: Any, job: jobs.Job, steps: SchedulerStep) -> methods.Context:
-    """What a method with regions is told of one picture."""
-    return _context(pipe, [job], steps, regions=True)
+def context(pipe: Any, job: jobs.Job, steps: SchedulerStep, *, regions: bool = True) -> methods.Context:
+    """What a method, with regions or without, is told of one picture."""
+    return _context(pipe, [job], steps, regions=regions)
 
 
 def _finite(values: torch.Tensor) -> torch.Tensor:
@@ -188,10 +188,10 @@ def _model_record(pipe: Any, model_id: str) -> recipe.ModelRecord:
 
 
 @contextlib.contextmanager
-def _failures() -> Iterator[None]:
+def failures(too_much: str = _TOO_MUCH) -> Iterator[None]:
     """What torch and the schedulers raise while running, as errors with one line."""
     try:
-        with models.memory_errors(_TOO_MUCH):
+        with models.memory_errors(too_much):
             yield
     except NotImplementedError as error:
         raise MethodError(f"this scheduler cannot be used with this model ({error})") from error
@@ -237,7 +237,7 @@ def _masks(job: jobs.Job, found: Any, *, apart: bool) -> list[np.ndarray]:
     return masks
 
 
-def _own_size(job: jobs.Job, result: Image.Image, hidden: bool) -> Image.Image:
+def own_size(job: jobs.Job, result: Image.Image, hidden: bool) -> Image.Image:
     """The result in the input's own shape."""
     if hidden:
         job.notes.append("the pipeline's safety checker blacked out this picture")
@@ -273,6 +273,7 @@ def finish(job: jobs.Job, image: Image.Image, shared: dict[str, Any], *, latents
             source=None if job.source is None else job.source.text,
             inversion=None if job.inversion is None else job.inversion.record(),
             fit=job.frame.fit,
+            resolution=job.resolution,
             size=job.picture.size,
             model_size=job.frame.frame,
             **shared,

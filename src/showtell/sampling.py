@@ -71,15 +71,19 @@ class GuidedDenoiser:
     text_mask: Callable[[int], LatentMask | None] | None = None
 
     def __call__(self, x: Latents, t: Any, i: int) -> Latents:
-        scaled = self.scale_input(x, t)
-        eps: dict[str, torch.Tensor] = {}
-        for branches in self._calls():
-            eps.update(self._predict(scaled, t, i, branches))
+        eps = self.predicted(x, t, i, self.guidance.branches)
         mask = self.text_mask(i) if self.text_mask is not None else None
         return self.guidance.combine(eps, text_mask=mask)
 
-    def _calls(self) -> list[tuple[str, ...]]:
-        branches = self.guidance.branches
+    def predicted(self, x: Latents, t: Any, i: int, branches: tuple[str, ...]) -> dict[str, torch.Tensor]:
+        """What the network says in each of ``branches``, which need not be the guidance's; as (B, 4, h, w) each."""
+        scaled = self.scale_input(x, t)
+        eps: dict[str, torch.Tensor] = {}
+        for together in self._calls(branches):
+            eps.update(self._predict(scaled, t, i, together))
+        return eps
+
+    def _calls(self, branches: tuple[str, ...]) -> list[tuple[str, ...]]:
         if not self.sequential:
             return [branches]
         return [(branch,) for branch in sorted(branches, key=lambda branch: branch != "image")]

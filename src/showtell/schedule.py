@@ -185,6 +185,14 @@ class SchedulerStep:
             return z
         return self.scheduler.add_noise(z, noise, t.reshape(1).to(z.device))
 
+    def level(self, t: Any) -> torch.Tensor:
+        """alpha_bar at timestep t, read off how the scheduler mixes clean latents with noise there: a float32 scalar."""
+        import torch
+
+        one = torch.ones(1, 1, 1, 1, device=t.device)
+        signal, noise = self.noised(one, 0 * one, t), self.noised(0 * one, one, t)
+        return (signal**2 / (signal**2 + noise**2)).squeeze()
+
 
 def _draws(scheduler: Any) -> bool:
     """Whether a scheduler's steps draw noise, as they are called here. DDIM's do only with an eta that is not given."""

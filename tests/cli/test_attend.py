@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 import showtell
-from showtell import attending, focus, loading
+from showtell import attending, focus, loading, predicting
 from showtell.errors import MethodError, TextError
 from tests.cli import pictures
 from tests.helpers import looks
@@ -36,6 +38,36 @@ def test_it_prints_a_table(cli):
     lines = result.out.splitlines()
     assert lines[0].startswith("instruction  word") and lines[-1] == "wrote words.jpg (seed 2)"
     assert [line for line in lines if "keyword" in line] == [line for line in lines if "circle" in line] != []
+
+
+def test_the_branches_are_a_second_sheet(cli):
+    told = ("attend", "house.png", *TOLD, "-o", "words.png", "--seed", "1", "--strength", "0.5")
+    alone = cli(*told, "--json")
+    assert alone.code == 0 and alone.json["branches"] is None
+    words = Path("words.png").read_bytes()
+    result = cli(*told, "--branches", "branches.png", "--json", "--force")
+    assert result.code == 0, result.err
+    assert (result.json["written"], result.json["branches"]) == ("words.png", "branches.png")
+    assert {**result.json, "branches": None} == alone.json and Path("words.png").read_bytes() == words
+    editor = showtell.load("starter", device="cpu")
+    found = predicting.predict(editor, "house.png", list(TOLD), seed=1, strength=0.5)
+    assert np.array_equal(np.asarray(Image.open("branches.png")), np.asarray(found.sheet()))
+
+
+def test_the_sheets_are_told_of(cli):
+    result = cli("attend", "house.png", "red", "-o", "words.jpg", "--branches", "branches.png", "--seed", "2")
+    assert result.code == 0 and result.err == ""
+    assert result.out.splitlines()[-2:] == ["wrote words.jpg (seed 2)", "wrote branches.png"]
+
+
+def test_branches_with_a_learned_file_and_notes_said_once(cli, starters):
+    looks.made(showtell.load("starter", device="cpu").pipe, tokens=4).save("night.safetensors")
+    pictures.plain(200, 9).save("long.png")
+    result = cli(
+        "attend", "long.png", "red", "--learned", "night.safetensors", "-o", "words.png", "--branches", "branches.png"
+    )
+    assert result.code == 0 and Path("branches.png").is_file(), result.err
+    assert result.err.count("too long for the model") == 1 and result.err.count("instruction of its own") == 1
 
 
 @pytest.mark.filterwarnings("ignore::showtell.errors.ShowtellWarning")
@@ -107,6 +139,11 @@ WRONG = {
     "a kind that is not known": (["red", "-o", "words.xyz"], "words.xyz"),
     "no learned file": (["red", "--learned", "none.safetensors"], "none.safetensors"),
     "a base model": (["red", "--model", "starter-base"], "method 'foi' needs an instruct model"),
+    "branches that are no PNG": (["red", "--branches", "b.jpg"], "b.jpg: the sheet of the branches is a PNG"),
+    "branches that are there": (["red", "--branches", "house.png"], "house.png: exists already"),
+    "branches nowhere": (["red", "--branches", "no/b.png"], "no/b.png: the folder no does not exist"),
+    "one name for both sheets": (["red", "--branches", "./words.png"], "words.png: is --out, too"),
+    "branches of a base model": (["red", "--branches", "b.png", "--model", "starter-base"], "method 'foi' needs"),
     "a long instruction": (["red " * 90], "does not fit"),
 }
 
@@ -116,6 +153,13 @@ def test_what_makes_no_sense(name, cli, unchanged):
     args, said = WRONG[name]
     out = [] if "-o" in args else ["-o", "words.png"]
     cli("attend", "house.png", *args, *out).refused(said)
+    unchanged()
+
+
+def test_the_branches_name_is_looked_at_before_a_model_is_loaded(cli, unchanged, monkeypatch):
+    monkeypatch.setattr(showtell, "load", None)
+    cli("attend", "house.png", "red", "-o", "words.png", "--branches", "b.webp").refused("b.webp: the sheet")
+    cli("attend", "house.png", "red", "-o", "b.png", "--branches", "b.png", "--force").refused("b.png: is --out")
     unchanged()
 
 

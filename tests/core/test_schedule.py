@@ -117,3 +117,11 @@ def test_a_scheduler_for_latents_does_not_clip_unless_it_is_told_to(name):
     config = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
     assert fresh_scheduler(name, config).config.clip_sample is False
     assert fresh_scheduler(name, {**config, "clip_sample": True}).config.clip_sample is True
+
+
+@pytest.mark.parametrize("name", ["ddim", "ddpm", "pndm", "euler", "euler-ancestral", "heun", "dpm++", "unipc", "lcm"])
+def test_the_noise_level_is_read_off_any_scheduler(name):
+    built = schedulers.fresh_scheduler(name, {**tiny.scheduler().config, "timestep_spacing": "leading"})
+    steps = schedule.SchedulerStep(built, num_inference_steps=10, device="cpu", generators=[torch.Generator()])
+    for t, _ in steps.schedule[:-1:4]:
+        assert float(steps.level(t)) == pytest.approx(float(built.alphas_cumprod[int(t)]), abs=1e-5)
