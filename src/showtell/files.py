@@ -54,11 +54,14 @@ def mode_of(path: str | os.PathLike[str]) -> int:
         raise OutputError(f"{path!s:.200}: cannot be written ({error})") from error
 
 
-def make_folder(path: str | os.PathLike[str]) -> Path:
-    """The folder, made with those above it where it is not there. Raises ``OutputError`` if it is a file, or cannot be made."""
+def make_folder(path: str | os.PathLike[str], *, mode: int = 0o777) -> Path:
+    """The folder, made with those above it where it is not there. Raises ``OutputError`` if it is a file, or cannot be made.
+
+    ``mode`` is that of a new folder, not of those above it; the umask takes its part.
+    """
     path = Path(path)
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=mode, parents=True, exist_ok=True)
     except FileExistsError as error:
         raise OutputError(f"{path}: is a file; name a folder") from error
     except NotADirectoryError as error:
@@ -84,7 +87,7 @@ def write_atomic(path: str | os.PathLike[str], data: bytes, *, force: bool = Fal
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
-        _move(temporary, path, force=force)
+        move(temporary, path, force=force)
     return path
 
 
@@ -196,19 +199,20 @@ def output_error(path: str | os.PathLike[str], error: OSError) -> OutputError:
     return OutputError(f"{path}: cannot be written ({reason})")
 
 
-def _move(temporary: Path, path: Path, *, force: bool) -> None:
+def move(old: Path, path: Path, *, force: bool = False) -> None:
+    """Give a file another name on its disk. Raises ``OutputError`` where that is taken and ``force`` is not set, ``OSError``."""
     if force:
-        os.replace(temporary, path)
+        os.replace(old, path)
         return
     try:
         # A link fails where a file has appeared meanwhile; a rename would overwrite it.
-        os.link(temporary, path)
+        os.link(old, path)
     except FileExistsError as error:
         raise OutputError(f"{path}: exists already; use --force (force=True) to overwrite it") from error
     except OSError:
-        os.replace(temporary, path)
+        os.replace(old, path)
         return
-    os.unlink(temporary)
+    os.unlink(old)
 
 
 def _umask() -> int:

@@ -18,16 +18,11 @@ from .errors import Cancelled, MethodError, OutputError, ShowtellError, Showtell
 from .inversion import gradients, visii
 from .inversion.draws import Draws
 from .inversion.progress import Progress
-from .learned import NAME, LearnedFor, LearnedInstruction
-from .learned_file import MOST_THUMBNAILS, small
+from .learned import NAME, LearnedInstruction
 from .pairs import Pairs
-from .recipe import readable
 from .starts import RecordedNoise
 
 if TYPE_CHECKING:
-    import torch
-    from PIL import Image
-
     from .editor import Editor
 
 #: Seconds between two savings of a checkpoint.
@@ -71,6 +66,7 @@ def study(
     seed: int = 0,
     record_noise: bool = False,
     callback: Callable[[int, int, float], None] | None = None,
+    on_check: Callable[[int, float, LearnedInstruction], None] | None = None,
     progress: bool = False,
     cancel: Callable[[], bool] | Any = None,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -86,6 +82,8 @@ def study(
     pipeline has. ``record_noise`` keeps the noises in the file, for ``edit(..., noise="recorded")``.
 
     ``callback(i, n, loss)`` after each step; ``cancel``, an event or a function, is asked after each step.
+    ``on_check(step, L_mse, look)`` after each new check, also the one before the first step, with the look as it is then;
+    it may edit pictures with this editor, and leaves the learning's result as it would be without it.
     ``checkpoint``: a file in which the learning is kept every few seconds and at its end, so that nothing is lost until
     the caller has saved what was found and removes it; with ``resume`` it goes on from there, with the same result to the
     last bit on the same machine with the same number of threads.
@@ -120,16 +118,17 @@ def study(
                 total=len(lesson.alphas_cumprod), seed=seed,
             )  # fmt: skip
             begun = begun or Progress.of(lesson.tokens, words=words)
+            how |= {"num_tokens": lesson.span[1] - lesson.span[0], "init_words": words}
+            packing = lessons.Packing.of(editor, shown, lesson, ids, how, name=name)
             with watch.run(settings.steps, begun.step) as observe:
-                done = visii.learn(lesson, draws, begun, observe=observe)
+                done = visii.learn(lesson, draws, begun, observe=observe, checked=watch.checking(on_check, packing))
         finally:
             models.release(editor.pipe)
     notes += _ending(done, settings.steps)
     if saved is not None:
         done.save(saved, what=watch.what)
-    how |= {"num_tokens": lesson.span[1] - lesson.span[0], "init_words": words}
     noise = _noise(lesson, draws, done) if record_noise else None
-    return _packed(editor, shown, lesson, ids, done, how, name=name, noise=noise, notes=notes)
+    return _packed(packing, done, noise=noise, notes=notes)
 
 
 def _check(name: str, init: Any) -> None:
@@ -222,42 +221,33 @@ class Watch:
 
             yield observe
 
+    def checking(self, on_check: Any, packing: lessons.Packing) -> Callable[[Progress], None]:
+        """What tells ``on_check`` of the newest check: it may draw from torch's generators, and wants no gradients."""
+        import torch
+
+        def checked(done: Progress) -> None:
+            if on_check is None:
+                return
+            check, device = done.checks[-1], done.tokens.device
+            try:
+                look = packing.look(done.snapshots[-1], packing.how_at(done, check))
+                with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.no_grad():
+                    on_check(*check, look)
+            except BaseException:
+                self._save(done)
+                raise
+
+        return checked
+
     def _save(self, done: Progress) -> None:
         if self.checkpoint is not None:
             done.save(self.checkpoint, what=self.what)
 
 
-def _packed(
-    editor: Editor,
-    shown: Pairs,
-    lesson: visii.Lesson,
-    ids: tuple[int, ...],
-    done: Progress,
-    how: dict[str, Any],
-    *,
-    name: str,
-    noise: RecordedNoise | None,
-    notes: list[str],
-) -> Learnt:
-    best_step, best_loss = done.best_check
-    how = {
-        **how, "steps_done": done.step, "kept_step": best_step, "kept_loss": best_loss,
-        "checks": [[step, loss] for step, loss in done.checks],
-    }  # fmt: skip
-    model = LearnedFor(
-        id=readable(editor.model_id), weights=models.weights_hash(editor.pipe),
-        text_encoder=models.weights_hash(editor.pipe, parts=("text_encoder",)),
-    )  # fmt: skip
-    thumbnails, empty = _thumbnails(shown), lesson.empty_embeds.cpu()
-
-    def packed(tokens: torch.Tensor, noise: RecordedNoise | None = None) -> LearnedInstruction:
-        return LearnedInstruction(
-            name=name, embeds=lesson.whole(tokens.to(lesson.embeds)).detach().cpu(), how=how, model=model,
-            empty_embeds=empty, ids=ids, span=lesson.span, thumbnails=thumbnails, noise=noise,
-        )  # fmt: skip
-
-    growth = [packed(tokens) for tokens in done.snapshots]
-    return Learnt(look=packed(done.best, noise), checks=done.checks, snapshots=growth, notes=notes)
+def _packed(packing: lessons.Packing, done: Progress, *, noise: RecordedNoise | None, notes: list[str]) -> Learnt:
+    how = packing.how_at(done, done.best_check)
+    growth = [packing.look(tokens, how) for tokens in done.snapshots]
+    return Learnt(look=packing.look(done.best, how, noise), checks=done.checks, snapshots=growth, notes=notes)
 
 
 def _ending(done: Progress, steps: int) -> list[str]:
@@ -284,7 +274,3 @@ def _noise(lesson: visii.Lesson, draws: Draws, done: Progress) -> RecordedNoise:
     timesteps = torch.unique(draws.timesteps[: max(1, done.step)])
     values = draws.noise(lesson.shown[0].after.shape[1:])[timesteps]
     return RecordedNoise(timesteps=timesteps, values=values)
-
-
-def _thumbnails(shown: Pairs) -> tuple[tuple[Image.Image, Image.Image], ...]:
-    return tuple((small(p.before.rgb), small(p.after.rgb)) for p in shown.items[:MOST_THUMBNAILS])

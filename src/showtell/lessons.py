@@ -1,14 +1,16 @@
-"""Preparing a lesson: pairs encoded, the initial text laid out, CLIP's direction found."""
+"""Preparing a lesson: pairs encoded, the initial text laid out, CLIP's direction found. And packing what it teaches."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from . import conditioning, fitting, instruction, loading, models, networks, schedulers
 from .errors import Cancelled, ModelError, TextError
 from .inversion import pez, visii
+from .learned import LearnedFor, LearnedInstruction
+from .learned_file import MOST_THUMBNAILS, small
 from .metrics.clip import Clip
 from .objectives import edit_direction
 from .pairs import Pair, Pairs
@@ -16,8 +18,11 @@ from .recipe import readable
 
 if TYPE_CHECKING:
     import torch
+    from PIL import Image
 
     from .editor import Editor
+    from .inversion.progress import Progress
+    from .starts import RecordedNoise
 
 #: ``init`` for a caption of the "after" picture.
 CAPTION = "caption"
@@ -146,3 +151,40 @@ def _aim(clip: Clip, shown: Pairs, device: Any) -> tuple[torch.Tensor, Callable[
     before = clip.image_features([pair.before.rgb for pair in shown.items])
     after = clip.image_features([pair.after.rgb for pair in shown.items])
     return edit_direction(before, after).to(device), clip.project_text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Packing:
+    """What all looks of one learning have in common: everything but their tokens, and how far they had come."""
+
+    name: str
+    lesson: visii.Lesson
+    ids: tuple[int, ...]
+    how: dict[str, Any]
+    model: LearnedFor
+    thumbnails: tuple[tuple[Image.Image, Image.Image], ...]
+
+    @classmethod
+    def of(
+        cls, editor: Editor, shown: Pairs, lesson: visii.Lesson, ids: tuple[int, ...], how: dict[str, Any], *, name: str
+    ) -> Packing:
+        """The packing of what ``lesson`` teaches, called ``name``."""
+        model = LearnedFor(
+            id=readable(editor.model_id), weights=models.weights_hash(editor.pipe),
+            text_encoder=models.weights_hash(editor.pipe, parts=("text_encoder",)),
+        )  # fmt: skip
+        thumbnails = tuple((small(p.before.rgb), small(p.after.rgb)) for p in shown.items[:MOST_THUMBNAILS])
+        return cls(name=name, lesson=lesson, ids=ids, how=how, model=model, thumbnails=thumbnails)
+
+    def how_at(self, done: Progress, kept: tuple[int, float]) -> dict[str, Any]:
+        """How it was learned, with the checks so far; ``kept`` is the step and the loss of the tokens."""
+        checks = [list(check) for check in done.checks]
+        return {**self.how, "steps_done": done.step, "kept_step": kept[0], "kept_loss": kept[1], "checks": checks}
+
+    def look(self, tokens: torch.Tensor, how: dict[str, Any], noise: RecordedNoise | None = None) -> LearnedInstruction:
+        """These tokens (n, d) as a learned instruction."""
+        lesson = self.lesson
+        return LearnedInstruction(
+            name=self.name, embeds=lesson.whole(tokens.to(lesson.embeds)).detach().cpu(), how=how, model=self.model,
+            empty_embeds=lesson.empty_embeds.cpu(), ids=self.ids, span=lesson.span, thumbnails=self.thumbnails, noise=noise,
+        )  # fmt: skip

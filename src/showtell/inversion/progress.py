@@ -127,3 +127,15 @@ class Progress:
                 "start again without --resume"
             )
         return progress
+
+
+def steps_done(path: str | os.PathLike[str]) -> int | None:
+    """The steps of a saved progress, without reading its tensors; None where there is none that can be read."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            step = json.loads((file.metadata() or {})[_KEY])["step"]
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return step if type(step) is int and step >= 0 else None

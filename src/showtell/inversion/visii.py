@@ -208,11 +208,13 @@ def learn(
     progress: Progress,
     *,
     observe: Callable[[Progress, float], None] = lambda progress, loss: None,
+    checked: Callable[[Progress], None] = lambda progress: None,
 ) -> Progress:
     """Go on from ``progress`` (a new one: ``Progress.of(lesson.tokens)``) to the last step, and return it.
 
-    ``observe(progress, loss)`` is called after each step and may raise to stop; what it saves can be gone on from, with the
-    same result to the last bit. A loss or gradient that is not finite ends the learning: ``progress.broke_at`` says where.
+    ``observe(progress, loss)`` is called after each step, ``checked(progress)`` before it after each check. Both may raise to
+    stop; what they save can be gone on from, with the same result to the last bit. A loss or gradient that is not finite ends
+    the learning: ``progress.broke_at`` says where.
     """
     settings = lesson.settings
     shapes = [tuple(shown.after.shape[1:]) for shown in lesson.shown]
@@ -220,6 +222,7 @@ def learn(
     optimiser = progress.optimiser(weight_decay=settings.weight_decay)
     if not progress.checks:
         progress.checked(_check(lesson, draws, progress.tokens))
+        checked(progress)
     while progress.step < settings.steps and not progress.over(settings.patience):
         pair, t = int(draws.pairs[progress.step]), draws.timesteps[progress.step]
         optimiser.param_groups[0]["lr"] = lesson.rate(progress.step)
@@ -230,6 +233,7 @@ def learn(
         progress.step += 1
         if progress.step % settings.check_every == 0 or progress.step == settings.steps:
             progress.checked(_check(lesson, draws, progress.tokens))
+            checked(progress)
         observe(progress, loss)
     return progress
 
