@@ -26,7 +26,7 @@ COMPARED = ("ip2p", "sequential", "foi")
 SEQUENTIAL = "sequential"
 #: Options that every method takes, and those of methods that keep each instruction in its own region.
 _SHARED = (
-    "learned", "noise", "negative_prompt", "mask", "fit", "sequential", "callback", "progress", "cancel", "on_phase",
+    "learned", "noise", "negative_prompt", "mask", "fit", "resolution", "sequential", "callback", "progress", "cancel", "on_phase",
 )  # fmt: skip
 #: Options of the methods that are told what the result shows.
 _DESCRIBES = ("source", "inversion")
@@ -196,7 +196,7 @@ def _check(editor: Editor, picture: images.Picture, step: _Step, method: Any, se
     job = jobs.prepare(
         request, editor.pipe, lambda: models.weights_hash(editor.pipe), fit=own["fit"] or "fit", words=settled.words,
         noise=own["noise"] or "random", regions=getattr(settled, "regions", False),
-        describes=getattr(settled, "describes", False),
+        describes=getattr(settled, "describes", False), resolution=own["resolution"],
     )  # fmt: skip
     # The planning of methods that describe is the longer part of the work; a function has none.
     if not getattr(settled, "describes", False) and not isinstance(settled, Called):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import calling, fitting, inversions, jobs, loading, methods, models, requested, runs, schedulers, watching
 from .errors import Cancelled, MethodError, ShowtellError, ShowtellWarning, TextError
+from .guidance import check_whole
 from .inversion.tuning import NotFinite
 from .methods.outside import Called
 
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from .learned import LearnedInstruction
     from .tokens import LearnedToken
     from .types import StepCallback
+
+
+#: The least and the greatest longer side at which a model may be shown a picture.
+RESOLUTIONS = (32, 4096)
 
 
 def load(name_or_path: str | os.PathLike[str], *, device: str = "auto", dtype: Any = None) -> Editor:
@@ -72,6 +77,7 @@ class Editor:
         source: Any = None,
         inversion: Any = None,
         fit: str = "fit",
+        resolution: int | None = None,
         sequential: bool = False,
         batch_size: int = 8,
         callback: StepCallback | None = None,
@@ -103,7 +109,9 @@ class Editor:
         ``invert`` gave or its file, which may also stand in the picture's place: the edit then goes out from it, by default
         with the method that it was made for.
 
-        ``fit``: ``fit``, ``crop`` or ``pad`` (see ``fitting``). ``sequential`` runs guidance branches one by one to save
+        ``fit``: ``fit``, ``crop`` or ``pad`` (see ``fitting``); ``resolution``, the longer side at which the model sees the
+        picture, 32 to 4096 pixels, by default the one that it was made for; the result has the input's own size.
+        ``sequential`` runs guidance branches one by one to save
         memory. ``callback(i, n, latents)`` after each step; ``on_phase(name, i, n)`` while a method inverts, tunes or looks
         for a mask before that; ``cancel``, an event or a function, is asked after each step of all of it.
 
@@ -123,6 +131,7 @@ class Editor:
             raise MethodError(f"fit={fit!r} is not known: choose one of {', '.join(fitting.FITS)}")
         if not isinstance(batch_size, numbers.Integral) or batch_size < 1:
             raise MethodError(f"batch_size={batch_size} is out of range: it must be at least 1")
+        check_whole("resolution", resolution, *RESOLUTIONS)
         if noise not in jobs.NOISES:
             raise MethodError(f"noise={noise!r} is not known: choose one of {', '.join(jobs.NOISES)}")
         requests = requested.requests(
@@ -132,7 +141,7 @@ class Editor:
         )  # fmt: skip
         results = jobs.prepare_all(
             requests, self.pipe, fit=fit, words=settled.words, noise=noise, regions=getattr(settled, "regions", False),
-            describes=getattr(settled, "describes", False),
+            describes=getattr(settled, "describes", False), resolution=resolution,
         )  # fmt: skip
         run = functools.partial(self._run, method=settled, origin=origin, sequential=sequential)
         watch = watching.Watch(callback=callback, progress=progress, cancel=cancel, on_phase=on_phase)

@@ -43,6 +43,7 @@ class Job:
     source: instruction.Instruction | None = None
     source_words: instruction.Words | None = None
     inversion: Inversion | None = None
+    resolution: int | None = None
     notes: list[str] = field(default_factory=list)
 
 
@@ -55,6 +56,7 @@ def prepare_all(
     noise: str = "random",
     regions: bool = False,
     describes: bool = False,
+    resolution: int | None = None,
 ) -> list[Any]:
     """A job for each request, or the error of one that cannot be done."""
     prepared: list[Any] = []
@@ -62,7 +64,17 @@ def prepare_all(
     for request in requests:
         try:
             prepared.append(
-                prepare(request, pipe, weights, fit=fit, words=words, noise=noise, regions=regions, describes=describes)
+                prepare(
+                    request,
+                    pipe,
+                    weights,
+                    fit=fit,
+                    words=words,
+                    noise=noise,
+                    regions=regions,
+                    describes=describes,
+                    resolution=resolution,
+                )  # fmt: skip
             )
         except ShowtellError as error:
             prepared.append(error)
@@ -92,10 +104,12 @@ def prepare(
     noise: str = "random",
     regions: bool = False,
     describes: bool = False,
+    resolution: int | None = None,
 ) -> Job:
     """Open the picture, read the words, choose the frame. ``words``: whether the method requires an instruction;
     ``weights`` gives the pipeline's fingerprint; ``regions``: whether the method keeps each instruction in its own region;
-    ``describes``: whether it is told what the result shows.
+    ``describes``: whether it is told what the result shows; ``resolution``: the longer side at which the model sees the
+    picture, by default the one that it was made for.
 
     Raises ``ImageError``, ``TextError``, ``MethodError``, or ``ModelError`` for an instruction that was learned with
     another model.
@@ -126,7 +140,7 @@ def prepare(
                 keywords.known(layout.lay_out(pipe, [part]), 0)  # an instruction without a word is an error here, too
     source, source_words = _source(request, pipe, describes, notes)
     frame = fitting.frame_for(
-        picture.size, fit=fit, resolution=models.resolution(pipe), multiple=models.size_multiple(pipe)
+        picture.size, fit=fit, resolution=resolution or models.resolution(pipe), multiple=models.size_multiple(pipe)
     )
     if frame.squeezed:
         wide, high = frame.frame
@@ -135,6 +149,8 @@ def prepare(
             f"{wide}x{high} for it; fit pad keeps its proportions"
         )
     if request.inversion is not None:
+        if resolution is not None:
+            raise MethodError("resolution is that of the inversion: leave it out")
         request.inversion.check(
             pipe, weights, picture=picture, frame=frame, told=whole.text, source=source, negative=negative.text
         )
@@ -146,7 +162,7 @@ def prepare(
         learned=tuple(LearnedRecord(name=name, parts=looks[name].made_of) for name in used), recorded=recorded,
         mask_record=record, weights=checked_weights(request.weights, len(parsed)), masks=masks, mask_records=mask_records,
         seed=seed, generator=request.generator, source=source, source_words=source_words, inversion=request.inversion,
-        notes=notes,
+        resolution=resolution, notes=notes,
     )  # fmt: skip
 
 

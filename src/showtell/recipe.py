@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .images import Picture
 
 #: Version of the format; files with a later one are refused.
-FORMAT = 4
+FORMAT = 5
 #: Keyword of the PNG's iTXt chunk.
 CHUNK = "showtell"
 _MAX_LENGTH = 4 * 1024 * 1024
@@ -106,7 +106,8 @@ class Recipe:
     files that do not say. ``learned``: what stands for ``<name>`` in the instructions. ``noise``: ``random``, or
     ``recorded`` where the learned instruction's own was used. ``weights`` and ``masks``: of each instruction, under a method
     that keeps each in its own region (a mask is None where it was found). ``source``: what the picture shows, where a method
-    was told. ``inversion``: the inversion that the edit went out from, None where it made its own.
+    was told. ``inversion``: the inversion that the edit went out from, None where it made its own. ``resolution``: the longer
+    side at which the model was shown the picture, None where it is the model's own.
     """
 
     format: int = FORMAT
@@ -125,6 +126,7 @@ class Recipe:
     weights: tuple[float, ...] = ()
     masks: tuple[FileRecord | None, ...] = ()
     fit: str = "fit"
+    resolution: int | None = None
     sequential: bool = False
     size: tuple[int, int]
     model_size: tuple[int, int]
@@ -181,22 +183,30 @@ def read(png: str | os.PathLike[str]) -> Recipe:
     Raises ``FileFormatError`` if there is none, or it is damaged or newer; ``ImageError`` if there is no such
     picture.
     """
+    found = peek(png)
+    if found is None:
+        raise FileFormatError(f"{png}: carries no recipe; only PNG files that showtell wrote do")
+    return found
+
+
+def peek(png: str | os.PathLike[str], *, name: str | None = None) -> Recipe | None:
+    """The recipe in a picture, None where it carries none; errors call it ``name``. Raises as :func:`read` does otherwise."""
     from PIL import Image, PngImagePlugin
 
     from .images import open_picture
 
-    path = Path(png)
+    path, name = Path(png), name or str(png)
     open_picture(path)
     with Image.open(path) as image:
         if not isinstance(image, PngImagePlugin.PngImageFile):
-            raise FileFormatError(f"{path}: is not a PNG; only PNG files carry a recipe")
+            return None
         image.load()
         text = image.text.get(CHUNK)
     if text is None:
-        raise FileFormatError(f"{path}: carries no recipe; only PNG files that showtell wrote do")
+        return None
     if len(text) > _MAX_LENGTH:
-        raise FileFormatError(f"{path}: its recipe is damaged (too long)")
-    return from_json(text, name=str(path))
+        raise FileFormatError(f"{name}: its recipe is damaged (too long)")
+    return from_json(text, name=name)
 
 
 def versions() -> dict[str, str]:

@@ -79,6 +79,7 @@ def replay(
         source=made.source,
         inversion=back,
         fit=made.fit,
+        resolution=made.resolution,
         sequential=made.sequential,
         **watching,
     )

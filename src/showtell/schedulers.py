@@ -38,6 +38,11 @@ def names() -> list[str]:
     return list(_ALIASES)
 
 
+def short_name(class_name: str) -> str:
+    """The short name of a diffusers class, or the class name itself where it has none."""
+    return next((name for name, each in _ALIASES.items() if each == class_name), class_name)
+
+
 def fresh_scheduler(spec: Any, config: Mapping[str, Any]) -> Any:
     """A new scheduler, sharing nothing with the one given.
 

@@ -97,6 +97,7 @@ def edit(
     scheduler: options.Scheduler = None,
     also: parts.Set = None,
     fit: options.Fit = "fit",
+    resolution: options.Resolution = None,
     sequential: Annotated[bool, typer.Option("--sequential", help="Less memory, more time.")] = False,
     save_masks: Annotated[
         bool, typer.Option("--save-masks", help="Write the regions, and who they went to, beside OUT.")
@@ -160,6 +161,7 @@ def edit(
         "source": source,
         "inversion": held,
         "fit": fit,
+        "resolution": resolution,
         "sequential": sequential,
         **settings,
     }

@@ -29,6 +29,12 @@ Out = Annotated[Path, typer.Option("--out", "-o", help="The picture to write.")]
 Fit = Annotated[
     Literal["fit", "crop", "pad"], typer.Option("--fit", help="How to bring a picture to the model's size.")
 ]
+Resolution = Annotated[
+    int | None,
+    typer.Option(
+        "--resolution", help="Longer side, in pixels, at which the model sees the picture; by default its own."
+    ),
+]
 Steps = Annotated[int | None, typer.Option("--steps", help="Denoising steps, 1 to 1000.")]
 GuidanceScale = Annotated[float | None, typer.Option("--guidance-scale", help="How closely to follow the words.")]
 ImageGuidanceScale = Annotated[
