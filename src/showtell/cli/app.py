@@ -21,6 +21,7 @@ from showtell.cli import (
     models,
     replay,
     scenes,
+    studio,
     study,
     token,
     train,
@@ -54,6 +55,7 @@ def root(
 
 edit.register(app)
 batch.register(app)
+studio.register(app)
 invert.register(app)
 learn.register(app)
 token.register(app)

@@ -1,0 +1,192 @@
+"""What the controls of the describing room do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from ...errors import TextError
+from .. import describing, telling
+from ..workshop import BASE
+from . import examples
+from .doing import AT_ONCE, ON_DEVICE, carried_out, friendly, stop, tried, visitor
+from .widgets import said
+
+if TYPE_CHECKING:
+    from ...inversions import Inversion
+    from ..sessions import Made, Session
+    from ..studio import Studio
+    from .describe import Describe
+
+
+def wire(studio: Studio, room: Describe) -> None:
+    """Let the controls do what they say."""
+    results = [
+        room.line, room.preview, room.slider, room.download, room.again, room.reconstruction, room.reconstruction_line,
+    ]  # fmt: skip
+    edit = _edit(studio, room)
+    room.run.click(edit, room.asked, results, **ON_DEVICE)
+    room.eta.release(_slid(studio, room), room.asked, results, trigger_mode="always_last", **ON_DEVICE)
+    room.stop.click(stop(studio), None, room.line, **AT_ONCE)
+    numbers = [room.steps, room.scale, room.ratio, room.strength, room.eta, room.start]
+    room.method.input(_by_method(studio, room), room.method, numbers, **AT_ONCE)
+    room.again.click(_as_input(studio, room), None, [room.picture, room.line], **AT_ONCE)
+    controls = [*room.asked, room.line, room.slider]
+    room.gallery.select(_example(studio, room), None, controls, **AT_ONCE).success(
+        edit, room.asked, results, **ON_DEVICE
+    )
+    room.picture.upload(_dropped(studio, room), room.picture, controls, **AT_ONCE)
+
+
+def told(values: tuple[Any, ...], studio: Studio) -> describing.Description:
+    """The controls' values, in the order of ``Describe.asked`` after the picture. Raises one line."""
+    target, source, method, eta, start, seed, steps, scale, ratio, strength = values
+    found = describing.Description(
+        target=" ".join((target or "").split()), source=" ".join((source or "").split()), method=method, eta=float(eta),
+        start=start,
+        seed=telling.whole(seed), num_inference_steps=telling.whole(steps), guidance_scale=scale, encoding_ratio=ratio,
+        strength=strength,
+    )  # fmt: skip
+    studio.workshop.defaults(BASE, method)
+    found.check(studio.limits)
+    return found
+
+
+def _edit(studio: Studio, room: Describe) -> Callable[..., Any]:
+    @friendly(room.line, preview=room.preview)
+    def edit(request: gr.Request, given: Any, *values: Any) -> Iterator[dict[Any, Any]]:
+        session = visitor(studio, request)
+        picture = studio.picture(session, given)
+        asked = told(values, studio)
+        library = studio.library(session.user)
+        reused = describing.held(session, studio.workshop, picture, asked) is not None
+        found, back, seconds = yield from carried_out(
+            session, lambda run: describing.describe(run, session, studio.workshop, library, picture, asked),
+            line=room.line, preview=room.preview,
+        )  # fmt: skip
+        made = session.keep(found, caption=asked.target[:60], seconds=seconds)
+        yield shown(room, session, made, back, reused=reused)
+
+    return edit
+
+
+def _slid(studio: Studio, room: Describe) -> Callable[..., Any]:
+    edit = _edit(studio, room)
+
+    @friendly(room.line)
+    def slid(request: gr.Request, given: Any, *values: Any) -> Iterator[dict[Any, Any]]:
+        session = visitor(studio, request)
+        asked = told(values, studio)
+        if describing.held(session, studio.workshop, studio.picture(session, given), asked) is None:
+            yield {room.line: said("press “Edit” to make the inversion that the slider goes out from")}
+            return
+        yield from edit(request, given, *values)
+
+    return slid
+
+
+def shown(room: Describe, session: Session, made: Made, back: Inversion | None, *, reused: bool) -> dict[Any, Any]:
+    """A result on the page, and the reconstruction beside it."""
+    how = ", the inversion was there already" if reused else ""
+    changes = {
+        room.line: said(f"done in {made.seconds:.1f} s, seed {made.seed}{how}", notes=made.notes),
+        room.slider: (made.before, made.path), room.download: gr.DownloadButton(value=made.path, interactive=True),
+        room.again: gr.Button(interactive=True), room.reconstruction: gr.Image(visible=back is not None),
+        room.reconstruction_line: "",
+    }  # fmt: skip
+    if back is not None:
+        drawn = session.remember_image(back.image.convert("RGB"))
+        changes[room.reconstruction] = gr.Image(value=drawn, visible=True)
+        changes[room.reconstruction_line] = said(
+            f"{back.psnr:.1f} dB from the picture (PSNR); what the words do goes out from here"
+        )
+    return changes
+
+
+def _by_method(studio: Studio, room: Describe) -> Callable[..., Any]:
+    def by_method(method: str) -> dict[Any, Any]:
+        default = studio.workshop.defaults(BASE, method)
+        return {
+            **{
+                control: gr.Slider(value=getattr(default, name), visible=True) if hasattr(default,
+                name) else gr.Slider(visible=False)
+                for control, name in (
+                    (room.steps, "num_inference_steps"), (room.scale, "guidance_scale"), (room.ratio, "encoding_ratio"),
+                    (room.strength, "strength"), (room.eta, "eta"),
+                )
+            },
+            room.start: gr.Radio(visible=method == "pti"),
+        }  # fmt: skip
+
+    return tried(by_method, room.line)
+
+
+def _as_input(studio: Studio, room: Describe) -> Callable[..., Any]:
+    def as_input(request: gr.Request) -> dict[Any, Any]:
+        session = visitor(studio, request)
+        if session.current is None:
+            raise TextError("there is no result yet")
+        return {
+            room.picture: session.current.path,
+            room.line: said("the result is now the picture; describe what it should become"),
+        }
+
+    return tried(as_input, room.line)
+
+
+def _example(studio: Studio, room: Describe) -> Callable[..., Any]:
+    def example(event: gr.SelectData, request: gr.Request) -> dict[Any, Any]:
+        session = visitor(studio, request)
+        chosen = examples.DESCRIBED[int(event.index)]
+        return {
+            room.picture: session.remember_image(chosen.case.before), room.target: chosen.case.captions[1],
+            room.source: chosen.case.captions[0],
+            room.method: chosen.method, room.seed: chosen.seed,
+            room.line: said("an example; it runs with a fixed seed"),
+        }  # fmt: skip
+
+    return tried(example, room.line)
+
+
+def _dropped(studio: Studio, room: Describe) -> Callable[..., Any]:
+    def dropped(given: Any, request: gr.Request) -> dict[Any, Any]:
+        session = visitor(studio, request)
+        picture = studio.picture(session, given)
+        found = telling.restored(Path(given[0]), studio.library(session.user))
+        if found is None:
+            return {room.line: said(f"{picture.size[0]} × {picture.size[1]} pixels", notes=picture.notes)}
+        return _back(studio, room, session, found, Path(given[0]))
+
+    return tried(dropped, room.line)
+
+
+def _back(studio: Studio, room: Describe, session: Session, found: telling.Restored, result: Path) -> dict[Any, Any]:
+    """A result's settings on the controls, and its input where it is known."""
+    wish, notes = found.wish, list(found.notes)
+    if wish.method not in studio.workshop.methods(BASE):
+        return {
+            room.line: said(
+                f"it was made by {wish.method}, which is not among the methods of this room: drop it in Tell"
+            )
+        }
+    starts = {start: name for name, start in describing.STARTS.items() if start}
+    told = {
+        room.target: ", ".join(wish.lines), room.source: wish.source, room.method: wish.method, room.seed: wish.seed,
+        room.steps: wish.num_inference_steps, room.scale: wish.guidance_scale,
+        room.ratio: wish.more.get("encoding_ratio"),
+        room.strength: wish.more.get("strength"), room.eta: wish.more.get("eta"),
+        room.start: starts.get(wish.more.get("start", "")),
+    }  # fmt: skip
+    changes = {control: value for control, value in told.items() if value is not None}
+    place = session.recall(found.input.pixels_sha256)
+    if place is None:
+        name = Path(found.input.path or "the input").name
+        notes.append(
+            f"the picture that it was made from ({name}) is not here: drop it to make the edit again, or edit this one further"
+        )
+    else:
+        changes |= {room.picture: place, room.slider: (session.before(place), result)}
+    return {**changes, room.line: said("its settings are back", notes=tuple(notes))}

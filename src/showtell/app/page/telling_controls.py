@@ -1,0 +1,217 @@
+"""What the controls of the telling room do at once: settings follow the method, masks are painted, results come back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from ...errors import TextError
+from .. import telling
+from ..workshop import INSTRUCT
+from . import examples
+from .doing import AT_ONCE, tried, visitor
+from .tell import ALL_LINES, OWN_SCHEDULER, Tell
+from .widgets import canvas, painted, said
+
+if TYPE_CHECKING:
+    from ..sessions import Made, Session
+    from ..studio import Studio
+
+
+def wire(studio: Studio, room: Tell) -> Any:
+    """Let the controls do what they say; returns the event of an example that was clicked."""
+    own = [room.steps, room.words_scale, room.picture_scale, room.more, room.line]
+    by_lines = [*room.weights, room.whose]
+    gr.on(
+        [room.lines.change, room.method.change],
+        _by_lines(room),
+        [room.lines, room.method, room.whose],
+        by_lines,
+        **AT_ONCE,
+    )
+    room.method.input(_by_method(studio, room), room.method, own, **AT_ONCE)
+    room.picture.change(_new_picture(studio, room), room.picture, [room.painter, room.whose, room.line], **AT_ONCE)
+    room.whose.input(_turned(studio, room), [room.picture, room.whose], [room.painter, room.line], **AT_ONCE)
+    room.painter.input(_painted(studio, room), [room.painter, room.picture, room.whose], room.line, **AT_ONCE)
+    back = [room.picture, *room.settings, room.line, room.slider, room.download, room.again, room.overlay]
+    room.strip.select(_returned(studio, room), None, back, **AT_ONCE)
+    room.grid.select(_returned(studio, room, grid=True), None, back, **AT_ONCE)
+    room.again.click(_as_input(studio, room), None, [room.picture, room.line], **AT_ONCE)
+    room.picture.upload(_dropped(studio, room), room.picture, back, **AT_ONCE)
+    return room.gallery.select(_example(studio, room), None, back, **AT_ONCE)
+
+
+def shown(room: Tell, session: Session, made: Made) -> dict[Any, Any]:
+    """A result on the page."""
+    told = f"done in {made.seconds:.1f} s, seed {made.seed}"
+    return {
+        room.line: said(told, notes=made.notes),
+        room.slider: (made.before, made.path),
+        room.download: gr.DownloadButton(value=made.path, interactive=True),
+        room.again: gr.Button(interactive=True),
+        room.overlay: gr.Image(value=made.overlay, visible=made.overlay is not None),
+        room.strip: gr.Gallery([(each.path, each.caption) for each in session.results], selected_index=None),
+    }
+
+
+def _by_lines(room: Tell) -> Callable[..., Any]:
+    def by_lines(text: str, method: str, whose: str) -> dict[Any, Any]:
+        lines = telling.lines_of(text)[: len(room.weights)]
+        apart = method == "foi" and len(lines) > 1
+        labels = [*lines, *[""] * (len(room.weights) - len(lines))]
+        sliders = {
+            slider: gr.Slider(visible=apart and bool(label), label=f"Weight: {label[:60]}")
+            for slider, label in zip(room.weights, labels, strict=True)
+        }
+        choices = [ALL_LINES, *(f"line {number}: {line[:60]}" for number, line in enumerate(lines, start=1))]
+        kept = next((choice for choice in choices if _line_number(choice) == _line_number(whose)), ALL_LINES)
+        return {**sliders, room.whose: gr.Dropdown(choices=choices, value=kept)}
+
+    return by_lines
+
+
+def _by_method(studio: Studio, room: Tell) -> Callable[..., Any]:
+    def by_method(method: str) -> dict[Any, Any]:
+        own = dict(zip((room.steps, room.words_scale, room.picture_scale), scales(studio, method), strict=True))
+        return {**{control: value for control, value in own.items() if value is not None}, room.more: {}}
+
+    return tried(by_method, room.line)
+
+
+def scales(studio: Studio, method: str) -> list[Any]:
+    """The steps and scales that are a method's own here; None for what it does not have."""
+    default = studio.workshop.defaults(INSTRUCT, method)
+    return [getattr(default, name, None) for name in telling.SCALES]
+
+
+def _line_number(whose: str | None) -> int:
+    """Of the painter's choice: the line's number from 0 on, -1 for all lines."""
+    number = (whose or "").split(":")[0].removeprefix("line ")
+    return int(number) - 1 if number.isdecimal() else -1
+
+
+def _new_picture(studio: Studio, room: Tell) -> Callable[..., Any]:
+    def new_picture(given: Any, request: gr.Request) -> dict[Any, Any]:
+        session = visitor(studio, request)
+        session.masks.clear()
+        fresh = {"picture": None, "mask": None} if not given else canvas(studio.picture(session, given).rgb)
+        return {room.painter: fresh, room.whose: ALL_LINES}
+
+    return tried(new_picture, room.line)
+
+
+def _turned(studio: Studio, room: Tell) -> Callable[..., Any]:
+    def turned(given: Any, whose: str, request: gr.Request) -> dict[Any, Any]:
+        session = visitor(studio, request)
+        if not given:
+            return {}
+        return {room.painter: canvas(studio.picture(session, given).rgb, session.masks.get(_line_number(whose)))}
+
+    return tried(turned, room.line)
+
+
+def _painted(studio: Studio, room: Tell) -> Callable[..., Any]:
+    def keep(value: Any, given: Any, whose: str, request: gr.Request) -> dict[Any, Any]:
+        session = visitor(studio, request)
+        number, mask = _line_number(whose), painted(value, studio.picture(session, given).size)
+        session.masks.pop(number, None)
+        if mask is None:
+            return {room.line: said("nothing is painted here: the edit may happen where its words say")}
+        session.masks[number] = mask
+        share, where = 100 * float(mask.mean()), ALL_LINES if number < 0 else f"line {number + 1}"
+        return {room.line: said(f"painted for {where}: {share:.0f} % of the picture")}
+
+    return tried(keep, room.line)
+
+
+def _as_input(studio: Studio, room: Tell) -> Callable[..., Any]:
+    def as_input(request: gr.Request) -> dict[Any, Any]:
+        session = visitor(studio, request)
+        if session.current is None:
+            raise TextError("there is no result yet")
+        return {
+            room.picture: session.current.path,
+            room.line: said("the result is now the picture; say what else should change"),
+        }
+
+    return tried(as_input, room.line)
+
+
+def controls(studio: Studio, room: Tell, found: telling.Wish) -> dict[Any, Any]:
+    """A wish on the controls; its seed is kept."""
+    own = (
+        scales(studio, found.method)
+        if found.method in studio.workshop.methods(INSTRUCT)
+        else [None] * len(telling.SCALES)
+    )
+    told = [getattr(found, name) for name in telling.SCALES]
+    numbers = [default if value is None else value for value, default in zip(told, own, strict=True)]
+    weights = [*found.weights, *[1.0] * len(room.weights)]
+    changes = {
+        room.lines: "\n".join(found.lines), room.method: found.method, room.seed: found.seed, room.lock: True,
+        room.negative: found.negative_prompt, room.fit: found.fit, room.resolution: found.resolution,
+        room.scheduler: found.scheduler or OWN_SCHEDULER, room.more: found.more,
+        **dict(zip(room.weights, weights, strict=False)),
+    }  # fmt: skip
+    places = zip((room.steps, room.words_scale, room.picture_scale), numbers, strict=True)
+    return {**changes, **{control: value for control, value in places if value is not None}}
+
+
+def _example(studio: Studio, room: Tell) -> Callable[..., Any]:
+    def example(event: gr.SelectData, request: gr.Request) -> dict[Any, Any]:
+        session = visitor(studio, request)
+        chosen = examples.TOLD[int(event.index)]
+        found = telling.Wish(lines=chosen.lines, method=chosen.method, seed=chosen.seed)
+        place = session.remember_image(chosen.case.before)
+        return {
+            **controls(studio, room, found), room.picture: place,
+            room.line: said("an example; it runs with a fixed seed")
+        }  # fmt: skip
+
+    return tried(example, room.line)
+
+
+def _dropped(studio: Studio, room: Tell) -> Callable[..., Any]:
+    def dropped(given: Any, request: gr.Request) -> dict[Any, Any]:
+        session = visitor(studio, request)
+        picture = studio.picture(session, given)
+        found = telling.restored(Path(given[0]), studio.library(session.user))
+        if found is None:
+            return {room.line: said(f"{picture.size[0]} × {picture.size[1]} pixels", notes=picture.notes)}
+        return back(studio, room, session, found, Path(given[0]))
+
+    return tried(dropped, room.line)
+
+
+def back(studio: Studio, room: Tell, session: Session, found: telling.Restored, result: Path) -> dict[Any, Any]:
+    """A result's settings on the controls, and its input where it is known."""
+    if found.wish.method not in studio.workshop.methods(INSTRUCT):
+        there = f"it was made by {found.wish.method}, which is not among the methods of this room; the picture stays as an input"
+        return {room.line: said(there)}
+    notes, place = list(found.notes), session.recall(found.input.pixels_sha256)
+    changes = controls(studio, room, found.wish)
+    if place is None:
+        name = Path(found.input.path or "the input").name
+        notes.append(
+            f"the picture that it was made from ({name}) is not here: drop it to make the edit again, or edit this one further"
+        )
+    else:
+        changes |= {room.picture: place, room.slider: (session.before(place), result)}
+    return {**changes, room.line: said("its settings are back", notes=tuple(notes))}
+
+
+def _returned(studio: Studio, room: Tell, *, grid: bool = False) -> Callable[..., Any]:
+    def returned(event: gr.SelectData, request: gr.Request) -> dict[Any, Any]:
+        session = visitor(studio, request)
+        made = session.tile(int(event.index)) if grid else session.result(int(event.index))
+        session.current = made
+        found = telling.restored(made.path, studio.library(session.user))
+        changes = {} if found is None else back(studio, room, session, found, made.path)
+        seen = shown(room, session, made)
+        del seen[room.strip]
+        return {**changes, **seen}
+
+    return tried(returned, room.line)

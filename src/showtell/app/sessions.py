@@ -1,0 +1,197 @@
+"""What each visitor made: results, pictures, masks, an inversion. Nobody sees another's, and it goes when they go."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import shutil
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import images
+from ..errors import ImageError, ShowtellError
+from .running import Run
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+
+    from ..edits import Edit
+    from ..images import Picture
+    from ..inversions import Inversion
+    from .limits import Limits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """A result: ``path`` its PNG with the recipe, ``before`` its input, ``overlay`` whose region is whose or None.
+
+    ``caption`` a few words, ``notes`` what a user should know, ``seed`` None where there is none to tell.
+    """
+
+    path: Path
+    before: Path
+    overlay: Path | None
+    caption: str
+    notes: tuple[str, ...]
+    seed: int | None
+    seconds: float = 0.0
+
+
+@dataclass(kw_only=True)
+class Session:
+    """One visitor's things; ``folder`` holds their files, inside the folder that the server may serve."""
+
+    user: str
+    folder: Path
+    limits: Limits
+    results: list[Made] = field(default_factory=list)
+    inversion: tuple[Any, Inversion] | None = None
+    masks: dict[int, np.ndarray] = field(default_factory=dict)
+    run: Run | None = None
+    grid: list[Made] = field(default_factory=list)
+    current: Made | None = None
+    seen: float = field(default_factory=time.monotonic)
+    _pictures: OrderedDict[str, Path] = field(default_factory=OrderedDict)
+
+    def begin(self) -> Run:
+        """A new run; the one before is stopped."""
+        self.stop()
+        self.run = Run(seconds=self.limits.seconds)
+        return self.run
+
+    def end(self, run: Run) -> None:
+        """A run has ended."""
+        if self.run is run:
+            self.run = None
+
+    def stop(self) -> bool:
+        """Stop what is running; whether something was."""
+        running, self.run = self.run, None
+        if running is not None:
+            running.stop()
+        return running is not None
+
+    def keep(self, edit: Edit, *, caption: str, seconds: float = 0.0) -> Made:
+        """Keep an edit as files, as the newest result; the oldest beyond the limit goes."""
+        path, before = self.file("png"), self.remember_image(edit.source or edit.image)
+        edit.save(path)
+        overlay = None
+        if edit.masks and edit.source is not None and edit.keywords:
+            overlay = self.file("png")
+            edit.overlay().save(overlay)
+        made = Made(
+            path=path, before=before, overlay=overlay, caption=caption, notes=tuple(edit.notes), seed=edit.seed,
+            seconds=seconds,
+        )  # fmt: skip
+        self.results.insert(0, made)
+        self.current = made
+        for old in self.results[self.limits.history :]:
+            for gone in (old.path, old.overlay):
+                if gone is not None:
+                    gone.unlink(missing_ok=True)
+        del self.results[self.limits.history :]
+        return made
+
+    def result(self, number: int) -> Made:
+        """A result by its place, the newest first. Raises ``ShowtellError``."""
+        if not 0 <= number < len(self.results):
+            raise ShowtellError("this result is not kept any more: make it again from its PNG")
+        return self.results[number]
+
+    def tile(self, number: int) -> Made:
+        """A picture of the grid by its place. Raises ``ShowtellError``."""
+        if not 0 <= number < len(self.grid) or not self.grid[number].path.is_file():
+            raise ShowtellError("this picture is not kept any more: make the grid again")
+        return self.grid[number]
+
+    def remember(self, picture: Picture, place: Path) -> None:
+        """A picture that was given: a recipe that names it by its pixels will find it."""
+        self._pictures[picture.pixels_sha256] = place
+        self._pictures.move_to_end(picture.pixels_sha256)
+        while len(self._pictures) > 4 * self.limits.history:
+            self._pictures.popitem(last=False)
+
+    def remember_image(self, image: Image.Image) -> Path:
+        """A picture as a file; the same picture is one file."""
+        path = (
+            self.folder
+            / f"{hashlib.sha256(f'{image.mode}{image.size}'.encode() + image.tobytes()).hexdigest()[:32]}.png"
+        )
+        if not path.exists():
+            image.save(path)
+        return path
+
+    def before(self, place: Path) -> Path:
+        """A picture that was given, as a result's input is shown: upright, without transparency, a PNG."""
+        return self.remember_image(images.open_picture(place).rgb)
+
+    def recall(self, pixels_sha256: str) -> Path | None:
+        """The file of a picture that was given, if it is still there."""
+        place = self._pictures.get(pixels_sha256)
+        return place if place is not None and place.is_file() else None
+
+    def file(self, suffix: str) -> Path:
+        """A new name in the folder, which nobody can guess."""
+        return self.folder / f"{secrets.token_hex(16)}.{suffix}"
+
+    def copy(self, file: Path) -> Path:
+        """A copy of a file where the server may serve it, under its own name."""
+        folder = self.file("copy")
+        folder.mkdir()
+        return Path(shutil.copyfile(file, folder / file.name))
+
+    def close(self) -> None:
+        """Stop what runs, and remove the files."""
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Sessions:
+    """The visitors, by the random name that their browser's tab has and their account; at most so many, the idlest goes."""
+
+    def __init__(self, folder: Path, limits: Limits) -> None:
+        self.folder, self.limits = folder, limits
+        self._all: OrderedDict[tuple[str, str], Session] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def of(self, tab: str | None, user: str | None) -> Session:
+        """A visitor's session, new where there is none. Raises ``ImageError`` for a name that no browser gives."""
+        if tab is None or not 0 < len(tab) <= 200:
+            raise ImageError("the request names no session")
+        key = (user or "", tab)
+        with self._lock:
+            if key not in self._all:
+                folder = self.folder / secrets.token_hex(16)
+                folder.mkdir(mode=0o700, parents=True)
+                self._all[key] = Session(user=user or "", folder=folder, limits=self.limits)
+            self._all.move_to_end(key)
+            found = self._all[key]
+            found.seen = time.monotonic()
+            idle = [k for k, s in self._all.items() if s.run is None and s is not found]
+            gone = [self._all.pop(k) for k in idle[: max(0, len(self._all) - self.limits.sessions)]]
+        for each in gone:
+            each.close()
+        return found
+
+    def leave(self, tab: str | None, user: str | None) -> None:
+        """A visitor has gone."""
+        with self._lock:
+            gone = self._all.pop((user or "", tab or ""), None)
+        if gone is not None:
+            gone.close()
+
+    def close(self) -> None:
+        """All have gone."""
+        with self._lock:
+            gone = list(self._all.values())
+            self._all.clear()
+        for each in gone:
+            each.close()
