@@ -90,12 +90,13 @@ def _edit(studio: Studio) -> None:
             session, lambda run: telling.tell(run, studio.workshop, library, picture, asked, **options), nothing=(None,)
         )
         made = session.keep(found, caption=asked.caption, seconds=seconds)
+        # as text: clients take every object with a path in it for a file to be fetched
         info = {
             "seed": made.seed,
             "seconds": seconds,
             "keywords": found.keywords,
             "notes": list(made.notes),
-            "recipe": found.recipe.to_dict(),
+            "recipe": found.recipe.to_json(),
         }
         yield str(made.path), info
 

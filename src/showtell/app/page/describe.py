@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from ..describing import AUTOMATIC, STARTS
-from ..studio import draw_seed
 from ..workshop import BASE
 from . import examples, words
 from .widgets import Picture, drop, line
@@ -91,7 +90,7 @@ def _asking(studio: Studio) -> dict[str, Any]:
 def _settings(studio: Studio) -> dict[str, Any]:
     with gr.Accordion("More settings", open=False, elem_id="describe-settings"):
         start = gr.Radio(list(STARTS), value=AUTOMATIC, label="Tuning starts from", elem_id="describe-start")
-        seed = gr.Number(value=draw_seed, precision=0, minimum=0, label="Seed", elem_id="describe-seed")
+        seed = gr.Number(precision=0, minimum=0, label="Seed", elem_id="describe-seed")
         steps = gr.Slider(1, studio.limits.steps, value=20, step=1, label="Steps", elem_id="describe-steps")
         scale = gr.Slider(0, 20, value=7.5, step=0.1, label="Closeness to the words", elem_id="describe-scale")
         ratio = gr.Slider(0.05, 1, value=0.8, step=0.05, label="How far back to go", elem_id="describe-ratio")

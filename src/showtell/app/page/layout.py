@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from ... import __version__
+from ..studio import draw_seed
 from ..workshop import BASE, INSTRUCT
 from . import describe, describing_events, inside, show, showing_events, tell, telling_events, words
 from .doing import AT_ONCE, visitor
@@ -28,17 +29,23 @@ def page(studio: Studio) -> gr.Blocks:
     with gr.Blocks(
         title="showtell studio", analytics_enabled=False, fill_width=True, delete_cache=(3600, 6 * 3600)
     ) as blocks:
+        api.endpoints(studio)  # first, so that their names are theirs
         gr.HTML(_head(studio), elem_id="st-head")
+        seeds = []
         with gr.Tabs(elem_id="st-rooms"):
             if studio.workshop.has(INSTRUCT):
                 with gr.Tab("Tell", id="tell", elem_id="room-tell"):
-                    telling_events.wire(studio, tell.build(studio))
+                    telling = tell.build(studio)
+                    telling_events.wire(studio, telling)
                 with gr.Tab("Show", id="show", elem_id="room-show"):
                     showing = show.build(studio)
                     showing_events.wire(studio, showing)
+                seeds += [telling.seed, showing.apply_seed]
             if studio.workshop.has(BASE):
                 with gr.Tab("Describe", id="describe", elem_id="room-describe"):
-                    describing_events.wire(studio, describe.build(studio))
+                    describing = describe.build(studio)
+                    describing_events.wire(studio, describing)
+                seeds.append(describing.seed)
             with gr.Tab("Look inside", id="inside", elem_id="room-inside"):
                 inside.wire(studio, inside.build(studio))
             for kind, name, why in _MISSING:
@@ -47,8 +54,8 @@ def page(studio: Studio) -> gr.Blocks:
                         gr.HTML(said(why))
         if studio.workshop.has(INSTRUCT):
             _on_arrival(studio, blocks, showing)
+        blocks.load(lambda: [draw_seed() for _ in seeds], None, seeds, **AT_ONCE)
         blocks.unload(_gone(studio))
-        api.endpoints(studio)
     return blocks
 
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from ..studio import draw_seed
 from . import examples
 from .widgets import Picture, drop, heading, line, strip
 
@@ -156,7 +155,7 @@ def _applying() -> dict[str, Any]:
             picture = drop("Picture", height=220, elem_id="show-picture", buttons=["fullscreen"])
             words = gr.Textbox(label="And say (if you like)", placeholder="at night", max_lines=3, elem_id="show-words")
             strength = gr.Slider(0, 2, value=1, step=0.05, label="Strength", elem_id="show-strength")
-            seed = gr.Number(value=draw_seed, precision=0, minimum=0, label="Seed", elem_id="show-apply-seed")
+            seed = gr.Number(precision=0, minimum=0, label="Seed", elem_id="show-apply-seed")
             with gr.Row():
                 apply = gr.Button("Use it", variant="primary", elem_id="show-apply", min_width=100)
                 stop = gr.Button("Stop", elem_id="show-apply-stop", min_width=70)

@@ -10,7 +10,6 @@ import gradio as gr
 from ... import fitting, schedulers
 from ...editor import RESOLUTIONS
 from .. import telling
-from ..studio import draw_seed
 from ..workshop import INSTRUCT
 from . import examples, words
 from .widgets import Picture, drop, heading, line, painter, strip
@@ -113,7 +112,7 @@ def _asking(studio: Studio) -> dict[str, Any]:
             for number in range(studio.limits.instructions)
         ]  # fmt: skip
     with gr.Row(elem_classes=["st-seed"]):
-        seed = gr.Number(value=draw_seed, precision=0, minimum=0, label="Seed", elem_id="tell-seed", min_width=110)
+        seed = gr.Number(precision=0, minimum=0, label="Seed", elem_id="tell-seed", min_width=110)
         dice = gr.Button("New seed", elem_id="tell-dice", size="sm", min_width=80)
         lock = gr.Checkbox(value=False, label="Keep this seed", elem_id="tell-lock", min_width=110)
     with gr.Row():
