@@ -183,7 +183,7 @@ def test_every_answer_has_the_headers(studio):
         421: ask(studio.port, "/", headers={"Host": "evil"}),
         404: ask(studio.port, "/nothing"),
         422: post(studio.port, "/gradio_api/queue/join", {}),
-        500: post(studio.port, "/gradio_api/run/nothing", {"data": []}),
+        500: post(studio.port, "/gradio_api/run/go", {"data": []}),
         413: post(studio.port, "/gradio_api/run/go", "x" * 30_000),
     }
     for status, answer in answers.items():

@@ -49,12 +49,18 @@ def launch() -> Iterator[Any]:
 
 @contextlib.contextmanager
 def page(
-    browser: Any, path: Path, *, size: dict[str, int] = DESK, allow: tuple[str, ...] = (), **options: Any
+    browser: Any,
+    place: Path | str,
+    *,
+    size: dict[str, int] = DESK,
+    allow: tuple[str, ...] = (),
+    quiet: bool = True,
+    **options: Any,
 ) -> Iterator[Any]:
-    """A fresh tab (its own storage) that shows a file; ``options`` are those of ``Browser.new_context``.
+    """A fresh tab (its own storage) that shows a file or an address; ``options`` are those of ``Browser.new_context``.
 
-    At the end it is asserted that nothing was asked for but that file, what it carries (``data:``, ``blob:``) and addresses that
-    begin with one of ``allow``, and that no script failed.
+    At the end it is asserted that nothing was asked for but that file or server, what it carries (``data:``, ``blob:``) and
+    addresses that begin with one of ``allow``, and that no script failed; with ``quiet``, also that none complained.
     """
     context = browser.new_context(viewport=size, **options)
     asked: list[str] = []
@@ -62,9 +68,9 @@ def page(
     context.on("request", lambda request: asked.append(request.url))
     tab = context.new_page()
     tab.on("pageerror", lambda error: wrong.append(str(error)))
-    tab.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+    tab.on("console", lambda said: wrong.append(said.text) if said.type == "error" and quiet else None)
     tab.set_default_timeout(15_000)
-    address = Path(path).resolve().as_uri()
+    address = Path(place).resolve().as_uri() if isinstance(place, Path) else place
     try:
         tab.goto(address)
         yield tab

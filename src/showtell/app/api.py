@@ -14,15 +14,14 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from .. import attending, fitting
+from ..editor import RESOLUTIONS
 from ..errors import ImageError, ShowtellError
-from ..inversions import Inversion
-from . import running, showing, telling
+from . import asked, running, showing, telling
 from .page.doing import unexpected
 from .page.widgets import drop
 from .workshop import BASE, INSTRUCT
 
 if TYPE_CHECKING:
-    from ..images import Picture as Opened
     from .sessions import Session
     from .studio import Studio
 
@@ -72,24 +71,31 @@ def _edit(studio: Studio) -> None:
         negative_prompt="", weights=None, mask=None, fit="fit", size=None, source="", eta=None, inversion=None,
     ):  # fmt: skip
         """Edit a picture by words: the edited PNG, which carries its recipe, and what was done."""
-        session = _session(studio, request)
-        picture = _opened(studio, session, image, inversion)
-        asked = telling.Wish(
-            lines=telling.lines_of(instruction), method=method, seed=telling.whole(seed),
-            num_inference_steps=telling.whole(steps),
+        session, limits = _session(studio, request), studio.limits
+        held = asked.inversion(limits, inversion)
+        if image is None and held is not None:  # which has its picture inside
+            picture = held.picture
+        else:
+            picture = studio.picture(session, asked.picture("image", image), "image")
+        lines, over = asked.lines(limits, instruction), asked.file("mask", mask)
+        wish = telling.Wish(
+            lines=lines, method=method, seed=asked.seed(limits, seed),
+            num_inference_steps=asked.whole(limits, "steps", steps, 1, limits.steps),
             guidance_scale=guidance_scale, image_guidance_scale=image_guidance_scale,
-            negative_prompt=negative_prompt or "", fit=fit,
-            resolution=telling.whole(size), source=source or "", weights=telling.numbers(weights, "weights"),
-            mask=None if mask is None else telling.mask(studio.picture(session, mask, "the mask"), picture.size),
-            more={} if eta is None else {"eta": eta},
+            negative_prompt=asked.text(limits, "negative_prompt", negative_prompt), fit=fit,
+            resolution=asked.whole(limits, "size", size, *RESOLUTIONS), source=asked.text(limits, "source", source),
+            weights=asked.weights(limits, weights, len(lines)), more={} if eta is None else {"eta": eta},
+            mask=None if over is None else telling.mask(studio.picture(session, over, "mask"), picture.size),
         )  # fmt: skip
-        asked.check(studio.limits)
-        library, held = studio.library(session.user), None if inversion is None else Inversion.load(inversion)
-        options = {} if held is None else {"inversion": held}
+        wish.check(limits)
+        own = studio.workshop.defaults(telling.kind_of(studio.workshop, method), method)
+        asked.only_of(method, getattr(own, "regions", False), weights=wish.weights)
+        asked.only_of(method, hasattr(own, "eta"), eta=eta)
+        library, options = studio.library(session.user), {} if held is None else {"inversion": held}
         found, seconds = yield from _told(
-            session, lambda run: telling.tell(run, studio.workshop, library, picture, asked, **options), nothing=(None,)
+            session, lambda run: telling.tell(run, studio.workshop, library, picture, wish, **options), nothing=(None,)
         )
-        made = session.keep(found, caption=asked.caption, seconds=seconds)
+        made = session.keep(found, caption=wish.caption, seconds=seconds)
         # as text: clients take every object with a path in it for a file to be fetched
         info = {
             "seed": made.seed,
@@ -121,27 +127,33 @@ def _learn(studio: Studio) -> None:
 
     def learn(request: gr.Request, before, after, name="", init="", steps=None, seed=0):
         """Learn an edit from before/after pairs: its file, and how it went. It is then in the library, for <name> in words."""
-        session = _session(studio, request)
-        before, after = before or [], after or []
-        if len(before) != len(after) or not before:
+        session, limits = _session(studio, request), studio.limits
+        given = {"before": asked.files("before", before), "after": asked.files("after", after)}
+        if len(given["before"]) != len(given["after"]) or not given["before"]:
             raise ImageError(
-                f"{len(before)} pictures before the edit and {len(after)} after it: give as many of each, at least one"
+                f"{len(given['before'])} pictures before the edit and {len(given['after'])} after it: "
+                "give as many of each, at least one"
             )
-        for path in (*before, *after):
-            studio.picture(session, (path, ""))
-        options: dict[str, Any] = {"seed": telling.whole(seed) or 0}
+        for side, paths in given.items():
+            for number, path in enumerate(paths, start=1):
+                studio.picture(session, (path, ""), f"{side} {number}")
+        options: dict[str, Any] = {"seed": asked.seed(limits, seed) or 0}
         if steps is not None:
-            options["steps"] = studio.limits.whole("steps", steps, 1, studio.limits.learn_steps)
-        if init:
-            options["init"] = studio.limits.text("init", init)
+            options["steps"] = asked.whole(limits, "steps", steps, 1, limits.learn_steps)
+        if words := asked.text(limits, "init", init).strip():
+            options["init"] = words
         library, unfinished = studio.library(session.user), studio.unfinished(session.user)
-        pairs = list(zip(before, after, strict=True))
-        lesson = unfinished.begin(
-            showing.free_name(library, name or ""), pairs, options, studio.workshop.names[INSTRUCT]
-        )
-        entry, notes = yield from _told(
-            session, lambda run: showing.learn(run, studio.workshop, library, unfinished, lesson), nothing=(None,)
-        )
+        free = showing.free_name(library, asked.text(limits, "name", name))
+        pairs = list(zip(given["before"], given["after"], strict=True))
+        lesson = unfinished.begin(free, pairs, options, studio.workshop.names[INSTRUCT])
+        try:
+            entry, notes = yield from _told(
+                session, lambda run: showing.learn(run, studio.workshop, library, unfinished, lesson), nothing=(None,)
+            )
+        except ShowtellError:
+            if not lesson.checkpoint.exists():  # nothing was learned yet, so there is nothing to go on with
+                unfinished.discard(lesson.id)
+            raise
         info = {"name": entry.name, "steps": entry.steps, "loss": entry.loss, "notes": notes}
         yield str(session.copy(library.export(entry.name))), info
 
@@ -164,17 +176,11 @@ def _invert(studio: Studio) -> None:
 
     def invert(request: gr.Request, image, method="pti", source="", target="", steps=None):
         """Invert a picture: its reconstruction, a file for /edit, and its distance in dB."""
-        session = _session(studio, request)
-        picture = studio.picture(session, image)
-        texts = {
-            "source": studio.limits.text("source", source or ""),
-            "target": studio.limits.text("target", target or ""),
-        }
-        how = (
-            {}
-            if steps is None
-            else {"num_inference_steps": studio.limits.whole("steps", steps, 1, studio.limits.steps)}
-        )
+        session, limits = _session(studio, request), studio.limits
+        picture = studio.picture(session, asked.picture("image", image), "image")
+        texts = {name: asked.text(limits, name, value) for name, value in (("source", source), ("target", target))}
+        told = asked.whole(limits, "steps", steps, 1, limits.steps)
+        how = {} if told is None else {"num_inference_steps": told}
 
         def work(run: running.Run) -> Any:
             with studio.workshop.at_work(BASE) as editor:
@@ -209,18 +215,17 @@ def _attend(studio: Studio) -> None:
 
     def attend(request: gr.Request, image, instruction, seed=0, strength=None):
         """Where each word looks: a sheet of attention maps, and figures of each word."""
-        session = _session(studio, request)
-        picture, wish = studio.picture(session, image), telling.Wish(lines=telling.lines_of(instruction))
-        wish.check(studio.limits)
+        session, limits = _session(studio, request), studio.limits
+        picture = studio.picture(session, asked.picture("image", image), "image")
+        wish, drawn = telling.Wish(lines=asked.lines(limits, instruction)), asked.seed(limits, seed) or 0
+        wish.check(limits)
         looks = telling.called(studio.library(session.user), wish.lines) or None
         how = {} if strength is None else {"strength": strength}
 
         def work(run: running.Run) -> attending.Attention:
             with studio.workshop.at_work(INSTRUCT) as editor:
                 run.begin()
-                return attending.attend(
-                    editor, picture, wish.words, seed=telling.whole(seed) or 0, learned=looks, **how
-                )
+                return attending.attend(editor, picture, wish.words, seed=drawn, learned=looks, **how)
 
         found = yield from _told(session, work, nothing=(None,))
         told = [
@@ -247,7 +252,7 @@ def _attend(studio: Studio) -> None:
 
 
 def _open(name: str, fn: Callable[..., Any], inputs: list[Any], outputs: list[Any]) -> None:
-    gr.Button(name, visible=False).click(_answered(fn), inputs, outputs, api_name=name, **_QUEUED)
+    gr.Button(name, visible=False).click(_answered(fn), inputs, outputs, api_name=name, preprocess=False, **_QUEUED)
 
 
 def _answered(fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -284,10 +289,3 @@ def _told(session: Session, work: Callable[[running.Run], Any], *, nothing: tupl
 
 def _session(studio: Studio, request: gr.Request) -> Session:
     return studio.session(request.session_hash or secrets.token_hex(16), request.username)
-
-
-def _opened(studio: Studio, session: Session, image: Any, inversion: Any) -> Opened:
-    """The picture; an inversion has its own inside, so that it may be left out."""
-    if image is None and inversion is not None:
-        return Inversion.load(inversion).picture
-    return studio.picture(session, image)

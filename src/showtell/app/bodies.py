@@ -102,18 +102,27 @@ class Meter:
         return message
 
 
-def inside(text: str, folder: Path) -> bool:
-    """Whether a path, as it is written, leads into ``folder`` by its real path: absolute, no "..", no link out of it."""
+def inside(text: str, folder: Path, mine: Path | None = None) -> bool:
+    """Whether a path, as it is written, leads into ``folder`` by its real path: absolute, no "..", no link out of it.
+
+    ``mine`` is one of several folders that lie together in a folder of ``folder``: into the others it does not lead.
+    """
     odd = any(ord(letter) < 32 for letter in text) or (os.sep != "\\" and "\\" in text)
     if odd or not os.path.isabs(text) or ".." in text.replace(os.sep, "/").split("/"):
         return False
     try:
-        return os.path.realpath(text).startswith(os.path.realpath(folder) + os.sep)
+        path, root = os.path.realpath(text), os.path.realpath(folder)
     except (OSError, ValueError):
         return False
+    if not path.startswith(root + os.sep):
+        return False
+    parts = path.removeprefix(root + os.sep).split(os.sep)
+    # Some file systems take small letters and capitals for the same.
+    others = mine is not None and parts[0].casefold() == mine.parent.name and parts[:2] != [mine.parent.name, mine.name]
+    return not others
 
 
-def own(url: str, hosts: Collection[str], folder: Path) -> bool:
+def own(url: str, hosts: Collection[str], folder: Path, mine: Path | None = None) -> bool:
     """Whether an address is this server's own for a file inside ``folder``: without a host, or with one of ``hosts``."""
     for scheme in ("http://", "https://"):
         if url.startswith(scheme):
@@ -124,10 +133,10 @@ def own(url: str, hosts: Collection[str], folder: Path) -> bool:
             break
     if not url.startswith(FILE) or "?" in url or "#" in url:
         return False
-    return inside(unquote(url.removeprefix(FILE)), folder)
+    return inside(unquote(url.removeprefix(FILE)), folder, mine)
 
 
-def checked(data: bytes, hosts: Collection[str], folder: Path) -> bytes:
+def checked(data: bytes, hosts: Collection[str], folder: Path, mine: Path | None = None) -> bytes:
     """A JSON body, written anew, so that Gradio reads what was checked here: every file that it names was uploaded.
 
     Whatever has a path or a url counts as a file. Gradio minds only those that have "meta" too, and fetches their addresses; of
@@ -142,8 +151,12 @@ def checked(data: bytes, hosts: Collection[str], folder: Path) -> bytes:
     for named in _files(value):
         path, url = named.get("path"), named.get("url")
         # An empty path in a file's object is the server's current folder to Gradio.
-        fine = path is None or (path == "" and "meta" not in named) or (isinstance(path, str) and inside(path, folder))
-        fine = fine and (url is None or url == "" or (isinstance(url, str) and own(url, hosts, folder)))
+        fine = (
+            path is None
+            or (path == "" and "meta" not in named)
+            or (isinstance(path, str) and inside(path, folder, mine))
+        )
+        fine = fine and (url is None or url == "" or (isinstance(url, str) and own(url, hosts, folder, mine)))
         if not fine:
             raise Refusal(400, f"pictures are uploaded first: POST them to {UPLOAD}")
     return json.dumps(value).encode()

@@ -125,7 +125,7 @@ def make(
                 return made
             raise
         label = ", ".join(filter(None, (across.label(across.values[column]), down.label(down.values[row]))))
-        made.append(session.keep(edit, caption=label or wish.caption, seconds=seconds))
+        made.append(session.keep(edit, caption=label or wish.caption, seconds=seconds, masks=wish.painted))
         run.tell(Update(phase=run.where, done=number + 1, total=count, shown=tuple(made)))
     return made
 

@@ -10,13 +10,16 @@ import contextlib
 import re
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from . import bodies
+from .accounts import Accounts, is_open, part_of
 from .bodies import FILE, UPLOAD, Gone, Message, Meter, Receive, Refusal
 from .limits import Limits
+from .plainly import speak_plainly
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
@@ -54,6 +57,8 @@ _FILE_HEADERS = {
 }
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?")
 _FORWARDED = (b"x-forwarded-host", b"x-gradio-server")
+# Where what a request uploads is kept, if not with everybody's.
+_uploads_to: ContextVar[Path | None] = ContextVar("uploads_to", default=None)
 #: Layers of a canvas, far above what the studio offers.
 _LAYERS = 16
 
@@ -61,7 +66,7 @@ _LAYERS = 16
 class Guard:
     """ASGI middleware around Gradio's app. ``hosts`` are the names it goes by, ("*",) any; ``uploads`` the folder of its files.
 
-    ``pages`` are the further pages of the app. Whatever is no HTTP request passes.
+    ``pages`` are the further pages of the app, ``accounts`` those who may come in. Whatever is no HTTP request passes.
     """
 
     def __init__(
@@ -72,8 +77,9 @@ class Guard:
         hosts: tuple[str, ...],
         uploads: Callable[[], Path],
         pages: Iterable[str] = (),
+        accounts: Accounts | None = None,
     ) -> None:
-        self.app, self.limits, self.uploads = app, limits, uploads
+        self.app, self.limits, self.uploads, self.accounts = app, limits, uploads, accounts
         self.hosts = {f"[{host}]" if host.count(":") > 1 and host[0] != "[" else host for host in map(str.lower, hosts)}
         self.pages = {f"/{page.strip('/')}" for page in pages}
 
@@ -84,9 +90,12 @@ class Guard:
         answer = _Answer(send, of_file=scope["path"].startswith(FILE))
         try:
             names = self._names(scope)
-            self._check_path(scope["method"], scope["path"])
-            scope, receive = await self._body(self._plain(scope), receive, names)
+            mine = self._mine(scope)
+            self._check_path(scope["method"], scope["path"], mine)
+            scope, receive = await self._body(self._plain(scope), receive, names, mine)
             answer.meter = receive if isinstance(receive, Meter) else None
+            if answer.meter is not None:
+                _uploads_to.set(mine)
             await self.app(scope, receive, answer)
         except Refusal as refusal:
             await answer.refuse(refusal)
@@ -117,7 +126,16 @@ class Guard:
             raise Refusal(403, "another site's page may not ask for this")
         return names
 
-    def _check_path(self, method: str, path: str) -> None:
+    def _mine(self, scope: Scope) -> Path | None:
+        """The folder of whoever asks, in that of the uploads; None where there are no accounts, or for who is still to log in."""
+        if self.accounts is None or not self.accounts.needed:
+            return None
+        user = self.accounts.user(scope)
+        if user is None and not is_open(scope["path"]):
+            raise Refusal(401, "this studio has accounts: log in first")
+        return None if user is None else part_of(self.uploads(), user)
+
+    def _check_path(self, method: str, path: str, mine: Path | None) -> None:
         """Refuse what is not on the lists above, and files elsewhere."""
         if method not in ("GET", "HEAD", "POST"):
             raise Refusal(405, "only GET, HEAD and POST are understood")
@@ -125,7 +143,7 @@ class Guard:
         bare = path[:-1] if len(path) > 1 and path.endswith("/") else path
         there = bare in exact or any(path.startswith(start) and path != start for start in below)
         if there and path.startswith(FILE):
-            there = bodies.inside(path.removeprefix(FILE), self.uploads())
+            there = bodies.inside(path.removeprefix(FILE), self.uploads(), mine)
         if not there or "\\" in path or ".." in path.split("/") or any(ord(letter) < 32 for letter in path):
             raise Refusal(404, "there is nothing here")
 
@@ -136,7 +154,7 @@ class Guard:
             dropped.add(b"range")  # Gradio answers one with the request's own headers, cookies and all (6.31)
         return {**scope, "headers": [pair for pair in scope["headers"] if pair[0].lower() not in dropped]}
 
-    async def _body(self, scope: Scope, receive: Receive, names: set[str]) -> tuple[Scope, Receive]:
+    async def _body(self, scope: Scope, receive: Receive, names: set[str], mine: Path | None) -> tuple[Scope, Receive]:
         """The request with a body that was looked at, or that is counted while it is read."""
         path = scope["path"].removesuffix("/")
         kind = next(iter(_values(scope, b"content-type")), "")
@@ -153,7 +171,7 @@ class Guard:
         if canvas:
             await bodies.check_canvas(data, kind, _LAYERS)
         elif path != "/login":
-            data = await asyncio.to_thread(bodies.checked, data, names, self.uploads())
+            data = await asyncio.to_thread(bodies.checked, data, names, self.uploads(), mine)
             kept = [
                 pair for pair in scope["headers"] if pair[0].lower() not in (b"content-length", b"transfer-encoding")
             ]
@@ -212,13 +230,23 @@ def guarded(blocks: Any, limits: Limits, hosts: tuple[str, ...], uploads: Callab
         def build_middleware_stack(self) -> Any:
             # Around all of it: middleware that an app is given stands behind Gradio's own and the one that answers errors.
             inner = super().build_middleware_stack()
-            return Guard(inner, limits=limits, hosts=hosts, uploads=uploads, pages=pages)
+            return Guard(inner, limits=limits, hosts=hosts, uploads=uploads, pages=pages, accounts=Accounts(self))
+
+        @property
+        def uploaded_file_dir(self) -> str:
+            return str(_uploads_to.get() or uploads())
+
+        @uploaded_file_dir.setter
+        def uploaded_file_dir(self, folder: str) -> None:
+            pass
 
     for block in blocks.blocks.values():
         if hasattr(block, "blob_storage"):
             block.blob_storage = _Blobs()
+    app = Guarded(default_response_class=ORJSONResponse)
+    speak_plainly(blocks, app)
     return {
-        "_app": Guarded(default_response_class=ORJSONResponse),
+        "_app": app,
         # Other servers beside or before this one, which would not be guarded, and what the lists above leave out.
         "ssr_mode": False, "num_workers": 0, "mcp_server": False, "enable_monitoring": False, "run_history": False, "pwa": False,
         "root_path": "", "strict_cors": True,

@@ -21,7 +21,8 @@ class Limits:
 
     ``upload_bytes`` and ``pixels`` are of one picture, ``json_bytes`` of the body of a JSON request, ``words`` the characters of
     one text, ``tiles`` the pictures of a grid, ``queue`` the requests that wait, ``seconds`` the run time of one; ``sessions``
-    visitors are remembered, each with ``history`` results.
+    visitors are remembered, each with ``history`` results and files of ``session_bytes``; what they upload, and what is shown
+    small, is kept up to ``scratch_bytes``.
     """
 
     upload_bytes: int = 32 * 2**20
@@ -37,6 +38,8 @@ class Limits:
     seconds: float = 600.0
     sessions: int = 64
     history: int = 40
+    session_bytes: int = 512 * 2**20
+    scratch_bytes: int = 4 * 2**30
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

@@ -116,7 +116,8 @@ class _Outcome:
 def stream(run: Run, work: Callable[[Run], Any]) -> Iterator[Update | Ended]:
     """Run ``work(run)`` beside, and yield what it tells, at least one ``Update`` a second, and at last its ``Ended``.
 
-    Whoever stops to iterate stops the work. Raises what the work raises; for one that had its time, ``ShowtellError``.
+    Whoever stops to iterate stops the work, and does not wait for the step at hand: that may be the server's own loop, in which
+    everybody would wait. Raises what the work raises; for one that had its time, ``ShowtellError``.
     """
     thread = threading.Thread(target=_run, args=(run, work), name="studio-work", daemon=True)
     thread.start()
@@ -128,9 +129,9 @@ def stream(run: Run, work: Callable[[Run], Any]) -> Iterator[Update | Ended]:
                 break
             last = told or last
             yield last
+        thread.join()
     finally:
         run.stop()
-        thread.join()
     if told.error is not None:
         raise told.error
     yield Ended(value=told.value)

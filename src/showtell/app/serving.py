@@ -22,6 +22,8 @@ from .limits import Limits
 #: Ports that are tried where none is asked for.
 PORTS = range(7860, 7960)
 _SCRATCH = "showtell-studio-"
+#: Seconds that a step at hand has at the end.
+_PATIENCE = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +72,7 @@ def served(settings: Settings) -> Iterator[str]:
         os.environ |= {
             "GRADIO_TEMP_DIR": str(scratch),
             "GRADIO_ANALYTICS_ENABLED": "False",
+            "GRADIO_ANALYTICS_MAX_EVENTS": "100",  # kept, and made a table of, at every request
             "HF_HUB_DISABLE_TELEMETRY": "1",
         }
         from .guard import guarded
@@ -97,6 +100,7 @@ def served(settings: Settings) -> Iterator[str]:
         finally:
             studio.sessions.close()
             blocks.close(verbose=False)
+            workshop.rest(_PATIENCE)
 
 
 def wait(stop: threading.Event | None = None, then: Callable[[], Any] = lambda: None) -> None:

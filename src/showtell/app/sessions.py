@@ -8,13 +8,17 @@ import shutil
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import images
 from ..errors import ImageError, ShowtellError
+from . import painted
+from .accounts import part_of
 from .running import Run
+from .tidying import trim
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,7 +48,11 @@ class Made:
 
 @dataclass(kw_only=True)
 class Session:
-    """One visitor's things; ``folder`` holds their files, inside the folder that the server may serve."""
+    """One visitor's things; ``folder`` holds their files, inside the folder that the server may serve.
+
+    ``masks`` were painted on the picture that is there now, by the number of their line (-1: all); ``awaited`` are those of the
+    picture, by its pixels' hash, that is about to be there.
+    """
 
     user: str
     folder: Path
@@ -52,6 +60,8 @@ class Session:
     results: list[Made] = field(default_factory=list)
     inversion: tuple[Any, Inversion] | None = None
     masks: dict[int, np.ndarray] = field(default_factory=dict)
+    painted_on: str | None = None
+    awaited: tuple[str, dict[int, np.ndarray]] | None = None
     run: Run | None = None
     grid: list[Made] = field(default_factory=list)
     current: Made | None = None
@@ -65,9 +75,12 @@ class Session:
         return self.run
 
     def end(self, run: Run) -> None:
-        """A run has ended."""
+        """A run has ended; of the files that nothing here refers to, the oldest go where they are too many."""
         if self.run is run:
             self.run = None
+        made = [*self.results, *self.grid, *filter(None, [self.current])]
+        keep = [path for one in made for path in (one.path, one.before, one.overlay) if path is not None]
+        trim(self.folder, self.limits.session_bytes, keep=keep)
 
     def stop(self) -> bool:
         """Stop what is running; whether something was."""
@@ -76,10 +89,12 @@ class Session:
             running.stop()
         return running is not None
 
-    def keep(self, edit: Edit, *, caption: str, seconds: float = 0.0) -> Made:
-        """Keep an edit as files, as the newest result; the oldest beyond the limit goes."""
+    def keep(
+        self, edit: Edit, *, caption: str, seconds: float = 0.0, masks: Mapping[int, np.ndarray] | None = None
+    ) -> Made:
+        """Keep an edit as files, as the newest result, with the ``masks`` that were painted; the oldest beyond the limit goes."""
         path, before = self.file("png"), self.remember_image(edit.source or edit.image)
-        edit.save(path)
+        path.write_bytes(painted.with_masks(edit.png(), masks or {}))
         overlay = None
         if edit.masks and edit.source is not None and edit.keywords:
             overlay = self.file("png")
@@ -96,6 +111,14 @@ class Session:
                     gone.unlink(missing_ok=True)
         del self.results[self.limits.history :]
         return made
+
+    def put(self, pixels_sha256: str | None) -> None:
+        """Another picture is there now, or the same once more: masks belong to one, and those that it awaits come with it."""
+        if self.awaited is not None and self.awaited[0] == pixels_sha256:
+            self.masks, self.awaited = dict(self.awaited[1]), None
+        elif pixels_sha256 != self.painted_on:
+            self.masks = {}
+        self.painted_on = pixels_sha256
 
     def result(self, number: int) -> Made:
         """A result by its place, the newest first. Raises ``ShowtellError``."""
@@ -152,7 +175,10 @@ class Session:
 
 
 class Sessions:
-    """The visitors, by the random name that their browser's tab has and their account; at most so many, the idlest goes."""
+    """The visitors, by the random name that their browser's tab has and their account; at most so many, the idlest goes.
+
+    ``folder`` is that of the uploads; what they make is in their account's part of it.
+    """
 
     def __init__(self, folder: Path, limits: Limits) -> None:
         self.folder, self.limits = folder, limits
@@ -169,7 +195,7 @@ class Sessions:
         key = (user or "", tab)
         with self._lock:
             if key not in self._all:
-                folder = self.folder / secrets.token_hex(16)
+                folder = part_of(self.folder, user) / secrets.token_hex(16)
                 folder.mkdir(mode=0o700, parents=True)
                 self._all[key] = Session(user=user or "", folder=folder, limits=self.limits)
             self._all.move_to_end(key)
@@ -180,6 +206,11 @@ class Sessions:
         for each in gone:
             each.close()
         return found
+
+    def folders(self) -> list[Path]:
+        """The folders of all visitors."""
+        with self._lock:
+            return [session.folder for session in self._all.values()]
 
     def leave(self, tab: str | None, user: str | None) -> None:
         """A visitor has gone."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import hashlib
 import secrets
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ImageError
 from .library import Library
 from .sessions import Sessions
+from .tidying import trim
 from .unfinished import Unfinished
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 #: Seeds that a person can type again.
 _SEEDS = 2**31
+#: Seconds between two looks at how much there is.
+_TIDY_EVERY = 10.0
 
 
 class Studio:
@@ -28,13 +32,21 @@ class Studio:
 
     def __init__(self, workshop: Workshop, *, limits: Limits, home: Path, scratch: Path) -> None:
         self.workshop, self.limits, self.home, self.scratch = workshop, limits, home, scratch
-        self.sessions = Sessions(scratch / "sessions", limits)
+        self.sessions = Sessions(scratch, limits)
+        self._tidied = time.monotonic()
         self.library = functools.cache(self._library)
         self.unfinished = functools.cache(self._unfinished)
 
     def session(self, tab: str | None, user: str | None) -> Session:
         """The visitor's session."""
+        self._tidy()
         return self.sessions.of(tab, user)
+
+    def _tidy(self) -> None:
+        """Now and then, remove the oldest of what was uploaded where it is too much."""
+        if time.monotonic() - self._tidied > _TIDY_EVERY:
+            self._tidied = time.monotonic()
+            trim(self.scratch, self.limits.scratch_bytes, skip=self.sessions.folders())
 
     def picture(self, session: Session, given: tuple[str, str] | None, name: str = "the picture") -> Picture:
         """A picture that was dropped, opened within the limits, and remembered. Raises ``ImageError``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import images, recipe, schedulers
 from ..errors import MethodError, TextError, UsageError
+from . import painted
 from .workshop import BASE, INSTRUCT
 
 if TYPE_CHECKING:
@@ -69,6 +71,9 @@ class Wish:
         """What ``Editor.edit`` is told beside the picture and the words. Raises ``MethodError``."""
         default = workshop.defaults(kind, self.method)
         names = {f.name for f in dataclasses.fields(default)}
+        if self.resolution is not None and self.resolution > workshop.largest(kind):
+            most = workshop.largest(kind)
+            raise MethodError(f"size: {self.resolution} is too large for this model: at most {most} here")
         told: dict[str, Any] = {
             name: value
             for name in SCALES
@@ -97,6 +102,11 @@ class Wish:
     def words(self) -> str | list[str]:
         """The instructions as ``Editor.edit`` takes them."""
         return self.lines[0] if len(self.lines) == 1 else list(self.lines)
+
+    @property
+    def painted(self) -> dict[int, np.ndarray]:
+        """All that was painted, that for all lines under -1."""
+        return {**self.masks, **({} if self.mask is None else {-1: self.mask})}
 
     @property
     def caption(self) -> str:
@@ -150,14 +160,15 @@ def _bare(look: LearnedInstruction) -> LearnedInstruction:
 
 @dataclass(frozen=True, kw_only=True)
 class Restored:
-    """A recipe as controls: the ``wish``, the hash of the input's pixels, and what could not be restored."""
+    """A recipe as controls: the ``wish``, the ``input``, the ``masks`` painted on it, and what could not be restored."""
 
     wish: Wish
     input: recipe.FileRecord
+    masks: dict[int, np.ndarray]
     notes: tuple[str, ...]
 
 
-def restored(png: Path, library: Library) -> Restored | None:
+def restored(png: Path, library: Library, limits: Limits) -> Restored | None:
     """The controls of a result's recipe; None for a picture that carries none. Raises ``FileFormatError``."""
     made = recipe.peek(png, name="the picture")
     if made is None:
@@ -169,7 +180,8 @@ def restored(png: Path, library: Library) -> Restored | None:
             notes.append(f"<{record.name}> is not in your library: import its file to make this edit again")
         elif there[0].name != record.name:
             notes.append(f"<{record.name}> is called <{there[0].name}> in your library: write that name")
-    if made.mask is not None or any(made.masks):
+    masks = painted.masks_of(png, limits=limits)
+    if (made.mask is not None or any(made.masks)) and not masks:
         notes.append("it was limited by a mask, which a recipe names but does not hold: paint it again")
     if made.noise != "random":
         notes.append("it used the noise that was recorded while learning; here noise is random")
@@ -180,7 +192,7 @@ def restored(png: Path, library: Library) -> Restored | None:
         scheduler=_scheduler(made), fit=made.fit, resolution=made.resolution, weights=made.weights,
         source=made.source or "", more=told, **numbers,
     )  # fmt: skip
-    return Restored(wish=wish, input=made.input, notes=tuple(notes))
+    return Restored(wish=wish, input=made.input, masks=masks, notes=tuple(notes))
 
 
 def _scheduler(made: recipe.Recipe) -> str | None:
@@ -195,12 +207,12 @@ def whole(value: Any) -> int | None:
     if value is None or value == "":
         return None
     try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise UsageError(f"{value!r:.40} is not a whole number") from None
-    if number != int(number):
-        raise UsageError(f"{value!r:.40} is not a whole number")
-    return int(number)
+        number = int(value) if isinstance(value, int) else float(value)
+        if number == int(number):
+            return int(number)
+    except (TypeError, ValueError, OverflowError):  # no number, or one that has no end
+        pass
+    raise UsageError(f"{value!r:.40} is not a whole number")
 
 
 def numbers(value: Any, name: str) -> tuple[float, ...]:
@@ -208,9 +220,10 @@ def numbers(value: Any, name: str) -> tuple[float, ...]:
     if value is None or value == "":
         return ()
     told = value if isinstance(value, (list, tuple)) else [value]
-    if not all(isinstance(each, (int, float)) and not isinstance(each, bool) for each in told):
-        raise UsageError(f"{name}: {value!r:.60} is not a list of numbers")
-    return tuple(float(each) for each in told)
+    if all(isinstance(each, (int, float)) and not isinstance(each, bool) for each in told):
+        with contextlib.suppress(OverflowError):
+            return tuple(float(each) for each in told)
+    raise UsageError(f"{name}: {value!r:.60} is not a list of numbers")
 
 
 def mask(picture: images.Picture, size: tuple[int, int]) -> np.ndarray:

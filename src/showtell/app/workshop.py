@@ -19,6 +19,8 @@ INSTRUCT, BASE = "instruct", "base"
 _STARTERS = {"starter": "starter-base", "starter-base": "starter"}
 #: Methods that ask for more than the studio's pages do.
 _NOT_HERE = ("grid",)
+#: How many times its own side a model may be shown a picture at.
+_TIMES = 4
 _FIRST = ("ip2p", "foi", "pti", "p2p", "ddim-edit", "diffedit", "sdedit")
 
 
@@ -79,6 +81,11 @@ class Workshop:
                 _free(editor)
                 raise
 
+    def rest(self, seconds: float) -> None:
+        """Wait until the work at hand is done, at most so long: a process does not end well in the middle of a step."""
+        if self._lock.acquire(timeout=seconds):
+            self._lock.release()
+
     def editor(self, kind: str) -> Editor:
         """The editor of this kind; for its values, not for work. Raises ``ModelError`` where there is none."""
         if kind not in self._editors:
@@ -90,6 +97,10 @@ class Workshop:
         if method not in self.methods(kind):
             raise MethodError(f"method {method!r:.40} is not here: choose one of {', '.join(self.methods(kind))}")
         return self.editor(kind)._settle(method, {})[0]
+
+    def largest(self, kind: str) -> int:
+        """The longer side at which the model is shown a picture here, at most: one step of more would take minutes."""
+        return _TIMES * models.resolution(self.editor(kind).pipe)
 
     def _move(self, editor: Editor, *, here: bool) -> None:
         """Bring a model to the device, or to rest; on a CPU they lie side by side, and offloaded ones move by themselves."""

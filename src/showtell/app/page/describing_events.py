@@ -155,7 +155,7 @@ def _dropped(studio: Studio, room: Describe) -> Callable[..., Any]:
     def dropped(given: Any, request: gr.Request) -> dict[Any, Any]:
         session = visitor(studio, request)
         picture = studio.picture(session, given)
-        found = telling.restored(Path(given[0]), studio.library(session.user))
+        found = telling.restored(Path(given[0]), studio.library(session.user), studio.limits)
         if found is None:
             return {room.line: said(f"{picture.size[0]} × {picture.size[1]} pixels", notes=picture.notes)}
         return _back(studio, room, session, found, Path(given[0]))

@@ -99,7 +99,7 @@ def _showing(studio: Studio) -> dict[str, Any]:
         steps = gr.Slider(10, studio.limits.learn_steps, value=200, step=10, label="Steps", elem_id="show-steps")
         with gr.Row():
             rate = gr.Number(
-                value=None, label="Learning rate", placeholder="the model's own", elem_id="show-rate", min_width=110
+                value=0, label="Learning rate", info="0: the model's own", elem_id="show-rate", min_width=110
             )
             seed = gr.Number(value=0, precision=0, minimum=0, label="Seed", elem_id="show-seed", min_width=110)
     with gr.Row():

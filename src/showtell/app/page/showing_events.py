@@ -132,8 +132,8 @@ def _pairs(studio: Studio, session: Session, before: Any, after: Any) -> list[tu
 
 
 def _grown(room: Show, growth: showing.Growth) -> dict[Any, Any]:
-    rows = [(step, loss, "while learning") for step, loss in growth.losses[:: max(1, len(growth.losses) // 200)]]
-    rows += [(step, loss, "checked") for step, loss in growth.checks]
+    rows = [(step, loss, "steps, smoothed") for step, loss in growth.losses[:: max(1, len(growth.losses) // 200)]]
+    rows += [(step, loss, "checks") for step, loss in growth.checks]
     curve = gr.LinePlot(pd.DataFrame(rows, columns=["step", "loss", "of"]), visible=True)
     pictures = [(picture, f"step {step}") for step, picture in growth.pictures]
     return {room.curve: curve, room.growth: gr.Gallery(pictures, visible=bool(pictures))}

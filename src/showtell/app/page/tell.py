@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from ... import fitting, schedulers
-from ...editor import RESOLUTIONS
 from .. import telling
 from ..workshop import INSTRUCT
 from . import examples, words
@@ -126,7 +125,6 @@ def _asking(studio: Studio) -> dict[str, Any]:
 
 
 def _settings(studio: Studio) -> dict[str, Any]:
-    least, most = RESOLUTIONS
     with gr.Accordion("More settings", open=False, elem_id="tell-settings"):
         own = studio.workshop.defaults(INSTRUCT, studio.workshop.methods(INSTRUCT)[0])
         steps = gr.Slider(
@@ -144,19 +142,19 @@ def _settings(studio: Studio) -> dict[str, Any]:
             elem_id="tell-picture-scale",
         )
         negative = gr.Textbox(label="What it should not be", elem_id="tell-negative", max_lines=2)
+        fit = gr.Radio(list(fitting.FITS), value="fit", label="Fit", elem_id="tell-fit")
         with gr.Row():
-            fit = gr.Radio(list(fitting.FITS), value="fit", label="Fit", elem_id="tell-fit", min_width=160)
             resolution = gr.Number(
-                value=None, precision=0, minimum=least, maximum=most, label="Size", elem_id="tell-resolution",
-                min_width=110,
-                placeholder="the model's own",
-            )  # fmt: skip
+                value=0, precision=0, label="Size", info="0: the model's own", elem_id="tell-resolution", min_width=110
+            )
+            samplers = [OWN_SCHEDULER, *schedulers.names()]
             scheduler = gr.Dropdown(
-                [OWN_SCHEDULER, *schedulers.names()],
+                samplers,
                 value=OWN_SCHEDULER,
                 label="Sampler",
+                info="The solver",
                 elem_id="tell-scheduler",
-                min_width=150,
+                min_width=190,
             )
     return {
         "steps": steps, "words_scale": scale, "picture_scale": beside, "negative": negative, "fit": fit,
@@ -224,7 +222,7 @@ def _many(studio: Studio) -> dict[str, Any]:
         grid = gr.Gallery(
             columns=4, height="auto", allow_preview=False, interactive=False, elem_id="tell-grid", visible=False,
             buttons=[],
-            object_fit="contain", label="The grid: click one to see it above",
+            object_fit="contain", show_label=False, elem_classes=["st-grid"], label="The grid",
         )  # fmt: skip
         grid_file = gr.DownloadButton("Download the grid", visible=False, elem_id="tell-grid-file")
     return {
@@ -241,7 +239,7 @@ def wish(studio: Studio, values: list[Any], masks: dict[int, Any]) -> telling.Wi
         lines=telling.lines_of(lines), method=method, seed=telling.whole(seed),
         num_inference_steps=telling.whole(steps),
         guidance_scale=scale, image_guidance_scale=beside, negative_prompt=negative or "", fit=fit,
-        resolution=telling.whole(resolution), scheduler=None if scheduler == OWN_SCHEDULER else scheduler,
+        resolution=telling.whole(resolution) or None, scheduler=None if scheduler == OWN_SCHEDULER else scheduler,
         weights=tuple(float(weight) for weight in weights), more=more or {},
         masks={number: mask for number, mask in masks.items() if number >= 0}, mask=masks.get(-1),
     )  # fmt: skip

@@ -96,9 +96,12 @@ def _line_number(whose: str | None) -> int:
 def _new_picture(studio: Studio, room: Tell) -> Callable[..., Any]:
     def new_picture(given: Any, request: gr.Request) -> dict[Any, Any]:
         session = visitor(studio, request)
-        session.masks.clear()
-        fresh = {"picture": None, "mask": None} if not given else canvas(studio.picture(session, given).rgb)
-        return {room.painter: fresh, room.whose: ALL_LINES}
+        if not given:
+            session.put(None)
+            return {room.painter: {"picture": None, "mask": None}, room.whose: ALL_LINES}
+        picture = studio.picture(session, given)
+        session.put(picture.pixels_sha256)
+        return {room.painter: canvas(picture.rgb, session.masks.get(-1)), room.whose: ALL_LINES}
 
     return tried(new_picture, room.line)
 
@@ -152,7 +155,7 @@ def controls(studio: Studio, room: Tell, found: telling.Wish) -> dict[Any, Any]:
     weights = [*found.weights, *[1.0] * len(room.weights)]
     changes = {
         room.lines: "\n".join(found.lines), room.method: found.method, room.seed: found.seed, room.lock: True,
-        room.negative: found.negative_prompt, room.fit: found.fit, room.resolution: found.resolution,
+        room.negative: found.negative_prompt, room.fit: found.fit, room.resolution: found.resolution or 0,
         room.scheduler: found.scheduler or OWN_SCHEDULER, room.more: found.more,
         **dict(zip(room.weights, weights, strict=False)),
     }  # fmt: skip
@@ -178,7 +181,7 @@ def _dropped(studio: Studio, room: Tell) -> Callable[..., Any]:
     def dropped(given: Any, request: gr.Request) -> dict[Any, Any]:
         session = visitor(studio, request)
         picture = studio.picture(session, given)
-        found = telling.restored(Path(given[0]), studio.library(session.user))
+        found = telling.restored(Path(given[0]), studio.library(session.user), studio.limits)
         if found is None:
             return {room.line: said(f"{picture.size[0]} × {picture.size[1]} pixels", notes=picture.notes)}
         return back(studio, room, session, found, Path(given[0]))
@@ -192,6 +195,7 @@ def back(studio: Studio, room: Tell, session: Session, found: telling.Restored, 
         there = f"it was made by {found.wish.method}, which is not among the methods of this room; the picture stays as an input"
         return {room.line: said(there)}
     notes, place = list(found.notes), session.recall(found.input.pixels_sha256)
+    session.awaited = (found.input.pixels_sha256, found.masks)
     changes = controls(studio, room, found.wish)
     if place is None:
         name = Path(found.input.path or "the input").name
@@ -200,6 +204,7 @@ def back(studio: Studio, room: Tell, session: Session, found: telling.Restored, 
         )
     else:
         changes |= {room.picture: place, room.slider: (session.before(place), result)}
+        session.put(found.input.pixels_sha256)  # also where the picture is there already, and so does not change
     return {**changes, room.line: said("its settings are back", notes=tuple(notes))}
 
 
@@ -208,7 +213,7 @@ def _returned(studio: Studio, room: Tell, *, grid: bool = False) -> Callable[...
         session = visitor(studio, request)
         made = session.tile(int(event.index)) if grid else session.result(int(event.index))
         session.current = made
-        found = telling.restored(made.path, studio.library(session.user))
+        found = telling.restored(made.path, studio.library(session.user), studio.limits)
         changes = {} if found is None else back(studio, room, session, found, made.path)
         seen = shown(room, session, made)
         del seen[room.strip]

@@ -48,7 +48,7 @@ def _edit(studio: Studio, room: Tell) -> Callable[..., Any]:
             session, lambda run: telling.tell(run, studio.workshop, studio.library(session.user), picture, asked),
             line=room.line, preview=room.preview,
         )  # fmt: skip
-        made = session.keep(edit, caption=asked.caption, seconds=seconds)
+        made = session.keep(edit, caption=asked.caption, seconds=seconds, masks=asked.painted)
         yield {**shown(room, session, made), room.seed: values[2] if values[3] else draw_seed()}
 
     return edit

@@ -60,7 +60,8 @@ with _no_stub():
 def drop(label: str, **options: Any) -> Picture:
     """A picture to be dropped."""
     return Picture(
-        label=label, type="filepath", format="png", image_mode=None, sources=["upload", "clipboard"],
+        label=label, placeholder=options.pop("placeholder", "Drop a picture here\n- or -\nclick to choose one"),
+        type="filepath", format="png", image_mode=None, sources=["upload", "clipboard"],
         elem_classes=["st-drop"], **options,
     )  # fmt: skip
 
