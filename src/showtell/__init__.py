@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .replaying import replay as replay
     from .tokens import LearnedToken as LearnedToken
 
-__version__ = "0.6.0"
+__version__ = "0.7.0"
 
 _LAZY = {
     "Edit": "edits",

@@ -124,7 +124,7 @@ def _from_bytes(data: bytes, *, name: str, path: str | None, max_pixels: int, ma
             opened = Image.open(io.BytesIO(data), formats=formats)
         except Image.DecompressionBombError as error:
             raise ImageError(
-                f"{name}: over the limit of {max_pixels / 1e6:.0f} megapixels; scale it down first"
+                f"{name}: over the limit of {max_pixels / 1e6:.3g} megapixels; scale it down first"
             ) from error
         except Image.UnidentifiedImageError as error:
             raise ImageError(
@@ -150,7 +150,7 @@ def _from_pil(image: Image.Image, *, name: str, max_pixels: int) -> Picture:
         raise ImageError(f"{name}: has no pixels ({width}x{height})")
     if width * height > max_pixels:
         raise ImageError(
-            f"{name}: {width}x{height} is over the limit of {max_pixels / 1e6:.0f} megapixels; scale it down first"
+            f"{name}: {width}x{height} is over the limit of {max_pixels / 1e6:.3g} megapixels; scale it down first"
         )
     try:
         frames = getattr(image, "n_frames", 1)  # counted by reading the file
@@ -160,7 +160,7 @@ def _from_pil(image: Image.Image, *, name: str, max_pixels: int) -> Picture:
         turned = ImageOps.exif_transpose(image)
         rgb, alpha = _to_rgb(turned)
     except Image.DecompressionBombError as error:
-        raise ImageError(f"{name}: over the limit of {max_pixels / 1e6:.0f} megapixels; scale it down first") from error
+        raise ImageError(f"{name}: over the limit of {max_pixels / 1e6:.3g} megapixels; scale it down first") from error
     except _DECODE_ERRORS as error:
         raise ImageError(f"{name}: is broken or cut short ({_reason(error)})") from error
     profile = image.info.get("icc_profile")

@@ -43,8 +43,8 @@ LONG = {
     "showtell demo",
 }
 """Examples that take minutes, or that random weights cannot serve."""
-ELSEWHERE = {"showtell dataset foi"}
-"""Examples that ask a model on another machine; tests of their own ask one of theirs."""
+ELSEWHERE = {"showtell dataset foi", "showtell app"}
+"""Examples that ask a model on another machine, or serve until they are stopped; tests of their own run them."""
 
 
 @pytest.mark.parametrize("name", commands())

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .studio import Studio
 
 _QUEUED: dict[str, Any] = {"concurrency_id": "device", "concurrency_limit": 1}
+_INVERSIONS = ("pti", "nti", "ddim")
 #: Seconds between two words of how far a work is.
 _PACE = 0.5
 
@@ -82,7 +83,8 @@ def _edit(studio: Studio) -> None:
             lines=lines, method=method, seed=asked.seed(limits, seed),
             num_inference_steps=asked.whole(limits, "steps", steps, 1, limits.steps),
             guidance_scale=guidance_scale, image_guidance_scale=image_guidance_scale,
-            negative_prompt=asked.text(limits, "negative_prompt", negative_prompt), fit=fit,
+            negative_prompt=asked.text(limits, "negative_prompt", negative_prompt),
+            fit=asked.choice("fit", fit, fitting.FITS),
             resolution=asked.whole(limits, "size", size, *RESOLUTIONS), source=asked.text(limits, "source", source),
             weights=asked.weights(limits, weights, len(lines)), more={} if eta is None else {"eta": eta},
             mask=None if over is None else telling.mask(studio.picture(session, over, "mask"), picture.size),
@@ -168,7 +170,7 @@ def _learn(studio: Studio) -> None:
 def _invert(studio: Studio) -> None:
     inputs = [
         drop("The picture to invert"),
-        gr.Dropdown(["pti", "nti", "ddim"], value="pti", label="The inversion"),
+        gr.Dropdown(list(_INVERSIONS), value="pti", label="The inversion"),
         gr.Textbox("", label="What the picture shows"),
         gr.Textbox("", label="Of pti: the target that the tuning starts from; the inversion then serves that one only"),
         gr.Number(label=f"Steps, 1 to {studio.limits.steps}; by default the model's own", precision=0),
@@ -180,14 +182,14 @@ def _invert(studio: Studio) -> None:
         picture = studio.picture(session, asked.picture("image", image), "image")
         texts = {name: asked.text(limits, name, value) for name, value in (("source", source), ("target", target))}
         told = asked.whole(limits, "steps", steps, 1, limits.steps)
-        how = {} if told is None else {"num_inference_steps": told}
+        how = {"method": asked.choice("method", method, _INVERSIONS)}
+        how |= {} if told is None else {"num_inference_steps": told}
 
         def work(run: running.Run) -> Any:
             with studio.workshop.at_work(BASE) as editor:
                 run.begin()
                 return editor.invert(
-                    picture, texts["target"].strip() or None, source=texts["source"].strip() or None, method=method,
-                    on_phase=run.phase,
+                    picture, texts["target"].strip() or None, source=texts["source"].strip() or None, on_phase=run.phase,
                     callback=run.steps(editor), cancel=run.cancelled, **how,
                 )  # fmt: skip
 

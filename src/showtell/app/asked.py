@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,13 @@ def seed(limits: Limits, value: Any) -> int | None:
 def whole(limits: Limits, name: str, value: Any, least: int, most: int) -> int | None:
     """A whole number, or None for the method's own. Raises ``MethodError``."""
     return None if value is None else limits.whole(name, value, least, most)
+
+
+def choice(name: str, value: Any, choices: Sequence[str]) -> str:
+    """One of some words. Raises ``MethodError``."""
+    if not isinstance(value, str) or value not in choices:
+        raise MethodError(f"{name}: {value!r:.40} is not known; choose one of {', '.join(choices)}")
+    return value
 
 
 def weights(limits: Limits, value: Any, count: int) -> tuple[float, ...]:

@@ -12,8 +12,6 @@ from ..recipe import readable
 _LONGEST = 1000
 _FILES = 'a file of the request is not told as {"path": what /upload answered, "meta": {"_type": "gradio.FileData"}}'
 _VALUES = "the request's values are not those of this endpoint, in number or in kind"
-# How Gradio begins to say so (6.31).
-_OF_VALUES = ("Could not preprocess", "An event handler")
 _NAMELESS = "there is no endpoint of this name or number"
 
 
@@ -47,10 +45,19 @@ def _plain(process: Any) -> Any:
         except (ValidationError, InvalidPathError):
             told = _FILES
         except Exception as error:  # noqa: BLE001 - a client never meets a traceback
-            told = _VALUES if str(error).startswith(_OF_VALUES) else unexpected(error)
+            told = _VALUES if _of_values(error) else unexpected(error)
         raise gr.Error(line(told), print_exception=False)
 
     return processed
+
+
+def _of_values(error: BaseException) -> bool:
+    """Whether Gradio could not make its components' values, or an event, out of what was sent (6.31)."""
+    at = error.__traceback__
+    while at is not None and at.tb_next is not None:
+        at = at.tb_next
+    raised_in = at.tb_frame.f_globals.get("__name__") if at is not None else None
+    return raised_in == "gradio.events" or str(error).startswith(("Could not preprocess", "An event handler"))
 
 
 def _answer_plainly(app: Any) -> None:

@@ -96,7 +96,7 @@ def tried(handler: Callable[..., Any], line: Any) -> Callable[..., Any]:
     @functools.wraps(handler)
     def handled(*args: Any) -> Any:
         try:
-            return handler(*args)
+            return handler(*args) or {line: gr.skip()}  # Gradio takes an empty dict for a value
         except ShowtellError as error:
             return {line: widgets.wrong(error)}
         except Exception as error:  # noqa: BLE001 - a visitor never meets a traceback
