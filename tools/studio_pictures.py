@@ -15,7 +15,6 @@ sys.path.insert(0, str(ROOT))
 
 def main() -> int:
     from PIL import Image
-
     from tests.helpers import browser as browsers
     from tests.helpers.rooms import Rooms
     from tests.helpers.studio import running
@@ -33,7 +32,7 @@ def main() -> int:
         tab.wait_for_timeout(800)
         tab.screenshot(path=str(out), full_page=True)
     with Image.open(out) as taken:
-        taken.convert("RGB").quantize(128).save(out, optimize=True)
+        taken.convert("RGB").quantize(256).save(out, optimize=True)
     print(f"wrote {out} ({out.stat().st_size / 1024:.0f} KiB)")
     return 0
 

@@ -231,3 +231,25 @@ def test_tabs_do_not_see_each_other(browser, studio, rooms, scene):
         other.press("tell-again") if other.tab.locator("#tell-again").is_enabled() else None
         assert other.tab.locator("#tell-result img").count() == 0
     assert rooms.pictures("tell-strip") == 1
+
+
+def test_what_waits_in_line_says_so_and_can_be_stopped(browser, studio, rooms, scene):
+    rooms.drop("tell-picture", scene)
+    rooms.write("tell-lines", "put it at night")
+    rooms.open("tell-settings")
+    rooms.write("tell-steps", "150")
+    rooms.press("tell-run")
+    rooms.until("editing")
+    with browsers.page(browser, f"{studio.address}/") as tab:
+        other = Rooms(tab)
+        other.drop("tell-picture", scene)
+        other.write("tell-lines", "make it a mosaic")
+        other.press("tell-run")
+        other.until("waiting for its turn")
+        other.press("tell-stop")
+        rooms.press("tell-stop")
+        rooms.until("stopped")
+        other.until("stopped")
+        assert other.pictures("tell-strip") == 0
+        other.press("tell-run")
+        other.until("done in")

@@ -26,8 +26,7 @@ def with_masks(png: bytes, masks: Mapping[int, np.ndarray]) -> bytes:
     if not masks or not png.startswith(_SIGNATURE):
         return png
     told = {str(number): base64.b64encode(_png(mask)).decode("ascii") for number, mask in masks.items()}
-    data = CHUNK.encode("latin-1") + b"\0" + json.dumps(told).encode("latin-1")
-    chunk = struct.pack(">I", len(data)) + b"tEXt" + data + struct.pack(">I", zlib.crc32(b"tEXt" + data))
+    chunk = _chunk(CHUNK.encode("latin-1") + b"\0" + json.dumps(told).encode("latin-1"))
     return png[:-_END] + chunk + png[-_END:]
 
 
@@ -44,6 +43,11 @@ def masks_of(path: Path, *, limits: Limits) -> dict[int, np.ndarray]:
         return {int(number): _mask(base64.b64decode(text, validate=True), size) for number, text in told.items()}
     except (ValueError, TypeError, AttributeError, OSError, SyntaxError, RecursionError, Image.DecompressionBombError):
         return {}
+
+
+def _chunk(text: bytes) -> bytes:
+    """Text as a chunk of a PNG."""
+    return struct.pack(">I", len(text)) + b"tEXt" + text + struct.pack(">I", zlib.crc32(b"tEXt" + text))
 
 
 def _png(mask: np.ndarray) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import queue
 import threading
@@ -124,11 +125,12 @@ def stream(run: Run, work: Callable[[Run], Any]) -> Iterator[Update | Ended]:
     last = Update()
     try:
         while True:
-            told = _newest(run._told)
-            if isinstance(told, _Outcome):
+            update, told = _newest(run._told)
+            last = update or last
+            if told is None or update is not None:
+                yield last
+            if told is not None:
                 break
-            last = told or last
-            yield last
         thread.join()
     finally:
         run.stop()
@@ -137,19 +139,16 @@ def stream(run: Run, work: Callable[[Run], Any]) -> Iterator[Update | Ended]:
     yield Ended(value=told.value)
 
 
-def _newest(told: queue.SimpleQueue[Update | _Outcome]) -> Update | _Outcome | None:
-    """The newest of what was told, with the newest preview; None after a silence."""
-    try:
-        newest = told.get(timeout=_BEAT)
-    except queue.Empty:
-        return None
-    while isinstance(newest, Update):
-        try:
+def _newest(told: queue.SimpleQueue[Update | _Outcome]) -> tuple[Update | None, _Outcome | None]:
+    """The newest of what was told, with the newest preview, and the end where it has come; neither after a silence."""
+    newest = None
+    with contextlib.suppress(queue.Empty):
+        later = told.get(timeout=_BEAT)
+        while isinstance(later, Update):
+            newest = later if newest is None else later.after(newest)
             later = told.get_nowait()
-        except queue.Empty:
-            break
-        newest = later.after(newest) if isinstance(later, Update) else later
-    return newest
+        return newest, later
+    return newest, None
 
 
 def _run(run: Run, work: Callable[[Run], Any]) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import images
-from ..errors import ImageError, ShowtellError
+from ..errors import Cancelled, ImageError, ShowtellError
 from . import painted
 from .accounts import part_of
 from .running import Run
@@ -28,6 +28,18 @@ if TYPE_CHECKING:
     from ..images import Picture
     from ..inversions import Inversion
     from .limits import Limits
+
+
+#: Two clicks within so many seconds are one.
+_TWICE = 1.0
+
+
+@dataclass(kw_only=True)
+class Ticket:
+    """A run that waits in line since ``asked`` (seconds): ``wanted``, ``stopped``, or ``twice``, the second of two clicks."""
+
+    asked: float
+    state: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,14 +75,29 @@ class Session:
     painted_on: str | None = None
     awaited: tuple[str, dict[int, np.ndarray]] | None = None
     run: Run | None = None
+    waiting: list[Ticket] = field(default_factory=list)
     grid: list[Made] = field(default_factory=list)
     current: Made | None = None
     seen: float = field(default_factory=time.monotonic)
     _pictures: OrderedDict[str, Path] = field(default_factory=OrderedDict)
 
+    def ask(self) -> bool:
+        """A run is asked for, which may have to wait in line; False where one is on its way: it is then one too many."""
+        now = time.monotonic()
+        busy = self.run is not None or bool(self.waiting and now - self.waiting[-1].asked < _TWICE)
+        self.waiting.append(Ticket(asked=now, state="twice" if busy else "wanted"))
+        return not busy
+
+    def turn(self) -> bool:
+        """What waited longest has its turn; False for one too many. Raises ``Cancelled`` for what was stopped meanwhile."""
+        ticket = self.waiting.pop(0) if self.waiting else Ticket(asked=0.0, state="wanted")
+        if ticket.state == "stopped":
+            raise Cancelled("stopped before it began")
+        return ticket.state == "wanted"
+
     def begin(self) -> Run:
         """A new run; the one before is stopped."""
-        self.stop()
+        self._stop_running()
         self.run = Run(seconds=self.limits.seconds)
         return self.run
 
@@ -83,7 +110,13 @@ class Session:
         trim(self.folder, self.limits.session_bytes, keep=keep)
 
     def stop(self) -> bool:
-        """Stop what is running; whether something was."""
+        """Stop what is running and what waits; whether there was something."""
+        waits = [ticket for ticket in self.waiting if ticket.state == "wanted"]
+        for ticket in waits:
+            ticket.state = "stopped"
+        return self._stop_running() or bool(waits)
+
+    def _stop_running(self) -> bool:
         running, self.run = self.run, None
         if running is not None:
             running.stop()

@@ -12,7 +12,7 @@ from ...errors import TextError
 from .. import describing, telling
 from ..workshop import BASE
 from . import examples
-from .doing import AT_ONCE, ON_DEVICE, carried_out, friendly, stop, tried, visitor
+from .doing import AT_ONCE, ON_DEVICE, asked, carried_out, friendly, stop, tried, turn, visitor
 from .widgets import said
 
 if TYPE_CHECKING:
@@ -28,16 +28,15 @@ def wire(studio: Studio, room: Describe) -> None:
         room.line, room.preview, room.slider, room.download, room.again, room.reconstruction, room.reconstruction_line,
     ]  # fmt: skip
     edit = _edit(studio, room)
-    room.run.click(edit, room.asked, results, **ON_DEVICE)
+    asked(room.run.click, studio, room.line)(edit, room.asked, results, **ON_DEVICE)
     room.eta.release(_slid(studio, room), room.asked, results, trigger_mode="always_last", **ON_DEVICE)
     room.stop.click(stop(studio), None, room.line, **AT_ONCE)
     numbers = [room.steps, room.scale, room.ratio, room.strength, room.eta, room.start]
     room.method.input(_by_method(studio, room), room.method, numbers, **AT_ONCE)
     room.again.click(_as_input(studio, room), None, [room.picture, room.line], **AT_ONCE)
     controls = [*room.asked, room.line, room.slider]
-    room.gallery.select(_example(studio, room), None, controls, **AT_ONCE).success(
-        edit, room.asked, results, **ON_DEVICE
-    )
+    chosen = room.gallery.select(_example(studio, room), None, controls, **AT_ONCE)
+    asked(chosen.success, studio, room.line)(edit, room.asked, results, **ON_DEVICE)
     room.picture.upload(_dropped(studio, room), room.picture, controls, **AT_ONCE)
 
 
@@ -58,16 +57,16 @@ def told(values: tuple[Any, ...], studio: Studio) -> describing.Description:
 def _edit(studio: Studio, room: Describe) -> Callable[..., Any]:
     @friendly(room.line, preview=room.preview)
     def edit(request: gr.Request, given: Any, *values: Any) -> Iterator[dict[Any, Any]]:
-        session = visitor(studio, request)
+        session = turn(studio, request)
         picture = studio.picture(session, given)
-        asked = told(values, studio)
+        wanted = told(values, studio)
         library = studio.library(session.user)
-        reused = describing.held(session, studio.workshop, picture, asked) is not None
+        reused = describing.held(session, studio.workshop, picture, wanted) is not None
         found, back, seconds = yield from carried_out(
-            session, lambda run: describing.describe(run, session, studio.workshop, library, picture, asked),
+            session, lambda run: describing.describe(run, session, studio.workshop, library, picture, wanted),
             line=room.line, preview=room.preview,
         )  # fmt: skip
-        made = session.keep(found, caption=asked.target[:60], seconds=seconds)
+        made = session.keep(found, caption=wanted.target[:60], seconds=seconds)
         yield shown(room, session, made, back, reused=reused)
 
     return edit
@@ -79,8 +78,8 @@ def _slid(studio: Studio, room: Describe) -> Callable[..., Any]:
     @friendly(room.line)
     def slid(request: gr.Request, given: Any, *values: Any) -> Iterator[dict[Any, Any]]:
         session = visitor(studio, request)
-        asked = told(values, studio)
-        if describing.held(session, studio.workshop, studio.picture(session, given), asked) is None:
+        wanted = told(values, studio)
+        if describing.held(session, studio.workshop, studio.picture(session, given), wanted) is None:
             yield {room.line: said("press “Edit” to make the inversion that the slider goes out from")}
             return
         yield from edit(request, given, *values)

@@ -64,6 +64,30 @@ def carried_out(
         session.end(run)
 
 
+def asked(trigger: Any, studio: Studio, line: Any) -> Any:
+    """A trigger for work on the device: at once it says that the work waits in line, where ``stop`` finds it.
+
+    Returns what follows it. A second click while the first one's work goes on asks for nothing.
+    """
+
+    def ask(request: gr.Request) -> Any:
+        return widgets.busy(running.Update()) if visitor(studio, request).ask() else gr.skip()
+
+    return trigger(ask, None, line, **AT_ONCE).success
+
+
+class Twice(Exception):
+    """A click too many."""
+
+
+def turn(studio: Studio, request: gr.Request) -> Session:
+    """The session of whoever asked, whose turn it is. Raises ``Cancelled``, and ``Twice`` for a click too many."""
+    session = visitor(studio, request)
+    if not session.turn():
+        raise Twice
+    return session
+
+
 def friendly(line: Any, **always: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Of a handler that yields changes: what goes wrong becomes a line in ``line``; nothing else changes.
 
@@ -78,6 +102,8 @@ def friendly(line: Any, **always: Any) -> Callable[[Callable[..., Any]], Callabl
                 yield from handler(*args)
                 if end:
                     yield dict(end)
+            except Twice:
+                yield {}
             except Cancelled:
                 yield {line: widgets.said(STOPPED), **end}
             except ShowtellError as error:

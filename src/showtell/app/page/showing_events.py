@@ -13,7 +13,7 @@ from ... import scenes
 from ...errors import ImageError, ShowtellError, TextError
 from .. import showing, telling
 from . import examples
-from .doing import AT_ONCE, ON_DEVICE, carried_out, friendly, stop, tried, visitor
+from .doing import AT_ONCE, ON_DEVICE, asked, carried_out, friendly, stop, tried, turn, visitor
 from .widgets import said
 
 if TYPE_CHECKING:
@@ -32,15 +32,15 @@ def wire(studio: Studio, room: Show) -> None:
         room.unfinished_box, room.name,
     ]  # fmt: skip
     given = [room.name, room.init, room.steps, room.rate, room.seed, *room.before, *room.after]
-    room.learn.click(_learn(studio, room), given, learned, **ON_DEVICE)
-    room.go_on.click(_go_on(studio, room), room.unfinished, learned, **ON_DEVICE)
+    asked(room.learn.click, studio, room.line)(_learn(studio, room), given, learned, **ON_DEVICE)
+    asked(room.go_on.click, studio, room.line)(_go_on(studio, room), room.unfinished, learned, **ON_DEVICE)
     room.discard.click(_discard(studio, room), room.unfinished, learned, **AT_ONCE)
     for button, status in ((room.stop, room.line), (room.apply_stop, room.apply_line)):
         button.click(stop(studio), None, status, **AT_ONCE)
     room.another.click(_another(room), room.before, room.rows, **AT_ONCE)
     applied = [room.apply_line, room.preview, room.slider, room.download]
-    asked = [room.chosen, room.picture, room.words, room.strength, room.apply_seed]
-    room.apply.click(_apply(studio, room), asked, applied, **ON_DEVICE)
+    told = [room.chosen, room.picture, room.words, room.strength, room.apply_seed]
+    asked(room.apply.click, studio, room.apply_line)(_apply(studio, room), told, applied, **ON_DEVICE)
     pictures = [room.before[0], room.after[0], room.picture, room.name, room.line]
     room.gallery.select(_example(studio, room), None, pictures, **AT_ONCE)
     _wire_library(studio, room)
@@ -65,7 +65,7 @@ def _learn(studio: Studio, room: Show) -> Callable[..., Any]:
     def learn(
         request: gr.Request, name: str, init: str, steps: Any, rate: Any, seed: Any, *pictures: Any
     ) -> Iterator[dict[Any, Any]]:
-        session, half = visitor(studio, request), len(room.before)
+        session, half = turn(studio, request), len(room.before)
         pairs = _pairs(studio, session, pictures[:half], pictures[half:])
         options: dict[str, Any] = {
             "steps": studio.limits.whole("steps", telling.whole(steps), 1, studio.limits.learn_steps)
@@ -86,7 +86,7 @@ def _learn(studio: Studio, room: Show) -> Callable[..., Any]:
 def _go_on(studio: Studio, room: Show) -> Callable[..., Any]:
     @friendly(room.line)
     def go_on(which: str | None, request: gr.Request) -> Iterator[dict[Any, Any]]:
-        session = visitor(studio, request)
+        session = turn(studio, request)
         if not which:
             raise TextError("choose what to go on with")
         yield from _taught(studio, room, session, which)
@@ -174,19 +174,19 @@ def _apply(studio: Studio, room: Show) -> Callable[..., Any]:
     def apply(
         chosen: str | None, given: Any, words: str, strength: Any, seed: Any, request: gr.Request
     ) -> Iterator[dict[Any, Any]]:
-        session = visitor(studio, request)
+        session = turn(studio, request)
         if not chosen:
             raise TextError("choose a learned edit in your library, or learn one")
         picture = studio.picture(session, given)
         call = f"<{chosen}>" if float(strength) == 1 else f"<{chosen}:{float(strength):g}>"
         said_too = " ".join((words or "").split())
-        asked = telling.Wish(lines=(f"{call} {said_too}".strip(),), seed=telling.whole(seed))
-        asked.check(studio.limits)
+        wanted = telling.Wish(lines=(f"{call} {said_too}".strip(),), seed=telling.whole(seed))
+        wanted.check(studio.limits)
         edit, seconds = yield from carried_out(
-            session, lambda run: telling.tell(run, studio.workshop, studio.library(session.user), picture, asked),
+            session, lambda run: telling.tell(run, studio.workshop, studio.library(session.user), picture, wanted),
             line=room.apply_line, preview=room.preview,
         )  # fmt: skip
-        made = session.keep(edit, caption=asked.caption, seconds=seconds)
+        made = session.keep(edit, caption=wanted.caption, seconds=seconds)
         yield {
             room.apply_line: said(f"done in {made.seconds:.1f} s, seed {made.seed}", notes=made.notes),
             room.slider: (made.before, made.path), room.download: gr.DownloadButton(value=made.path, interactive=True),

@@ -11,7 +11,7 @@ from .. import grids, telling
 from ..studio import draw_seed
 from ..workshop import INSTRUCT
 from . import telling_controls
-from .doing import AT_ONCE, ON_DEVICE, carried_out, friendly, stop, visitor
+from .doing import AT_ONCE, ON_DEVICE, asked, carried_out, friendly, stop, turn, visitor
 from .tell import Tell, wish
 from .telling_controls import shown
 from .widgets import said
@@ -27,28 +27,29 @@ def wire(studio: Studio, room: Tell) -> None:
         room.line, room.preview, room.slider, room.download, room.again, room.overlay, room.strip, room.seed,
         room.grid, room.grid_file,
     ]  # fmt: skip
-    asked = [room.picture, *room.settings]
-    room.run.click(_edit(studio, room), asked, results, **ON_DEVICE)
+    told = [room.picture, *room.settings]
+    edit = _edit(studio, room)
+    asked(room.run.click, studio, room.line)(edit, told, results, **ON_DEVICE)
     room.stop.click(stop(studio), None, room.line, **AT_ONCE)
-    room.vary.click(_vary(studio, room), [room.count, *asked], results, **ON_DEVICE)
+    asked(room.vary.click, studio, room.line)(_vary(studio, room), [room.count, *told], results, **ON_DEVICE)
     axes = [room.across, room.across_values, room.down, room.down_values]
-    room.cross.click(_cross(studio, room), [*axes, *asked], results, **ON_DEVICE)
+    asked(room.cross.click, studio, room.line)(_cross(studio, room), [*axes, *told], results, **ON_DEVICE)
     room.dice.click(draw_seed, None, room.seed, **AT_ONCE)
     chosen = telling_controls.wire(studio, room)
-    chosen.success(_edit(studio, room), asked, results, **ON_DEVICE)
+    asked(chosen.success, studio, room.line)(edit, told, results, **ON_DEVICE)
 
 
 def _edit(studio: Studio, room: Tell) -> Callable[..., Any]:
     @friendly(room.line, preview=room.preview)
     def edit(request: gr.Request, given: Any, *values: Any) -> Iterator[dict[Any, Any]]:
-        session = visitor(studio, request)
+        session = turn(studio, request)
         picture = studio.picture(session, given)
-        asked = wish(studio, list(values), session.masks)
+        wanted = wish(studio, list(values), session.masks)
         edit, seconds = yield from carried_out(
-            session, lambda run: telling.tell(run, studio.workshop, studio.library(session.user), picture, asked),
+            session, lambda run: telling.tell(run, studio.workshop, studio.library(session.user), picture, wanted),
             line=room.line, preview=room.preview,
         )  # fmt: skip
-        made = session.keep(edit, caption=asked.caption, seconds=seconds, masks=asked.painted)
+        made = session.keep(edit, caption=wanted.caption, seconds=seconds, masks=wanted.painted)
         yield {**shown(room, session, made), room.seed: values[2] if values[3] else draw_seed()}
 
     return edit
@@ -57,9 +58,9 @@ def _edit(studio: Studio, room: Tell) -> Callable[..., Any]:
 def _vary(studio: Studio, room: Tell) -> Callable[..., Any]:
     @friendly(room.line, preview=room.preview)
     def vary(request: gr.Request, count: Any, given: Any, *values: Any) -> Iterator[dict[Any, Any]]:
-        asked = wish(studio, list(values), visitor(studio, request).masks)
-        across = grids.seeds(asked.seed if asked.seed is not None else draw_seed(), telling.whole(count) or 1)
-        yield from _many(studio, room, request, given, asked, across, grids.Axis())
+        wanted = wish(studio, list(values), turn(studio, request).masks)
+        across = grids.seeds(wanted.seed if wanted.seed is not None else draw_seed(), telling.whole(count) or 1)
+        yield from _many(studio, room, request, given, wanted, across, grids.Axis())
 
     return vary
 
@@ -69,9 +70,9 @@ def _cross(studio: Studio, room: Tell) -> Callable[..., Any]:
     def cross(
         request: gr.Request, across: Any, across_values: Any, down: Any, down_values: Any, given: Any, *values: Any
     ) -> Iterator[dict[Any, Any]]:
-        asked = wish(studio, list(values), visitor(studio, request).masks)
+        wanted = wish(studio, list(values), turn(studio, request).masks)
         axes = grids.axis(across, across_values or ""), grids.axis(down, down_values or "")
-        yield from _many(studio, room, request, given, asked, *axes)
+        yield from _many(studio, room, request, given, wanted, *axes)
 
     return cross
 
@@ -81,13 +82,13 @@ def _many(
     room: Tell,
     request: gr.Request,
     given: Any,
-    asked: telling.Wish,
+    wanted: telling.Wish,
     across: grids.Axis,
     down: grids.Axis,
 ) -> Iterator[dict[Any, Any]]:
     session = visitor(studio, request)
     picture = studio.picture(session, given)
-    grids.check(across, down, studio.workshop.defaults(INSTRUCT, asked.method), studio.limits)
+    grids.check(across, down, studio.workshop.defaults(INSTRUCT, wanted.method), studio.limits)
     library = studio.library(session.user)
 
     def tiles(made: tuple[Made, ...]) -> dict[Any, Any]:
@@ -95,11 +96,11 @@ def _many(
         return {room.grid: gr.Gallery([(each.path, each.caption) for each in made], visible=True, columns=columns)}
 
     made = yield from carried_out(
-        session, lambda run: grids.make(run, studio.workshop, library, session, picture, asked, across, down),
+        session, lambda run: grids.make(run, studio.workshop, library, session, picture, wanted, across, down),
         line=room.line, preview=room.preview, shown=tiles,
     )  # fmt: skip
     sheet = session.file("png")
-    grids.sheet(across, down, made, asked.caption).save(sheet)
+    grids.sheet(across, down, made, wanted.caption).save(sheet)
     session.grid = made
     yield {
         **shown(room, session, made[-1]), **tiles(tuple(made)),
