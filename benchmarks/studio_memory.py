@@ -6,8 +6,8 @@ A fresh studio on the starters is asked by gradio_client for one edit after the 
 seeds 0, 1, 2, ...; --learn puts, after every 20 edits, a learning of 20 steps, an inversion, and an edit out of it in between;
 --sessions gives every edit a visitor of its own, as curl has one. After every 20 edits it prints how much of the process is
 in main memory and what its scratch folder holds. It fails (exit code 1) if, from the first 20 edits on, the memory has grown by
-more than --bound MiB, or the folder beyond --scratch MiB. The bounds are below what 200 edits would leave if each left
-a float32 picture of its own size in memory four times over, or its PNG twice. Linux only, for it reads /proc.
+more than --bound MiB, a quarter of a MiB for each edit, or the folder ever holds more than --scratch MiB. Of a visitor about
+half a MiB is remembered, of 64 visitors at most. Linux only, for it reads /proc.
 """
 
 from __future__ import annotations
@@ -81,9 +81,7 @@ def started(place: Path) -> tuple[subprocess.Popen[str], str]:
     return process, json.loads(process.stdout.readline())["url"].rstrip("/")
 
 
-def watched(
-    args: Any, pid: int, address: str, pictures: list[tuple[Path, Path]], place: Path
-) -> tuple[float, float]:
+def watched(args: Any, pid: int, address: str, pictures: list[tuple[Path, Path]], place: Path) -> tuple[float, float]:
     """By how many MiB the memory grew from the first ``EVERY`` edits on, and the most that the scratch folder held."""
     from gradio_client import Client, handle_file
 
@@ -100,7 +98,10 @@ def watched(
             continue
         if args.learn:
             learn(client, before, after)
-        now, held = memory(pid), sum(file.stat().st_size for file in (place / "temp").rglob("*") if file.is_file()) / 2**20
+        now, held = (
+            memory(pid),
+            sum(file.stat().st_size for file in (place / "temp").rglob("*") if file.is_file()) / 2**20,
+        )
         first, largest = first or now, max(largest, held)
         print(f"{number + 1:6} {now:11.1f} {held:12.1f} {time.monotonic() - began:8.1f}", flush=True)
     return memory(pid) - first, largest

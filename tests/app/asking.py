@@ -65,3 +65,61 @@ def refusal(http: httpx.Client, name: str, data: list[Any] | dict[str, Any]) -> 
     except Refused as refused:
         return str(refused)
     raise AssertionError(f"it was answered: {answer!r:.300}")
+
+
+class Page:
+    """The studio's page without a browser: its controls by their ids, and what pressing them changes."""
+
+    def __init__(self, http: httpx.Client, session: str) -> None:
+        self.http, self.session = http, session
+        config = http.get("/config").raise_for_status().json()
+        self.names = {each["id"]: each["props"].get("elem_id") for each in config["components"]}
+        self.values = {each["id"]: each["props"].get("value") for each in config["components"]}
+        self.handlers = [each for each in config["dependencies"] if each["backend_fn"]]
+
+    def set(self, **values: Any) -> None:
+        """What somebody would type or drop; dashes in ids are written as _."""
+        for number, name in self.names.items():
+            if name is not None and name.replace("-", "_") in values:
+                self.values[number] = values[name.replace("-", "_")]
+
+    def do(self, name: str, event: str = "click", *, of: Any = None) -> dict[str, Any]:
+        """What happens at an event, and what happens after that: id of a control -> all its values, one after the other."""
+        found: dict[str, Any] = {}
+        for control, value in self.seen(name, event, of=of):
+            found.setdefault(control, []).append(value)
+        return found
+
+    def seen(self, name: str, event: str = "click", *, of: Any = None) -> Iterator[tuple[str, Any]]:
+        """The same, as it happens."""
+        [target] = [number for number, other in self.names.items() if other == name]
+        waiting = [each for each in self.handlers if [target, event] in each["targets"]]
+        while waiting:
+            handler = waiting.pop(0)
+            for values in self._run(handler, of):
+                for number, value in zip(handler["outputs"], values, strict=True):
+                    if value != {"__type__": "update"}:
+                        yield self.names[number] or str(number), value
+            waiting += [each for each in self.handlers if each.get("trigger_after") == handler["id"]]
+
+    def _run(self, handler: dict[str, Any], of: Any) -> Iterator[list[Any]]:
+        body = {
+            "data": [self.values.get(each) for each in handler["inputs"]], "fn_index": handler["id"],
+            "session_hash": self.session, "event_data": of, "trigger_id": None,
+        }  # fmt: skip
+        answer = self.http.post("/gradio_api/queue/join", content=json.dumps(body), headers=JSON)
+        if answer.status_code != 200:
+            raise Refused(line_of(answer))
+        for told in messages(self.http, self.session):
+            if told["msg"] in ("process_generating", "process_completed"):
+                if not told["success"]:
+                    raise Refused(told["output"]["error"])
+                yield told["output"]["data"]
+
+
+def messages(http: httpx.Client, session: str) -> Iterator[dict[str, Any]]:
+    """What a session is told, until there is nothing more to tell."""
+    with http.stream("GET", "/gradio_api/queue/data", params={"session_hash": session}, timeout=TIMEOUT) as stream:
+        for line in stream.iter_lines():
+            if line.startswith("data: "):
+                yield json.loads(line.removeprefix("data: "))

@@ -1,10 +1,41 @@
-"""Values that nobody should send."""
+"""Files and values that nobody should send."""
 
 from __future__ import annotations
 
+import io
+import pickle
 import random
 import string
+import struct
+import zlib
 from typing import Any
+
+from PIL import Image
+
+
+def png(side: int, color: str = "red") -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (side, side), color).save(file, "PNG")
+    return file.getvalue()
+
+
+def bomb() -> bytes:
+    """A file of a few bytes that claims 60000 x 60000 pixels."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    head = struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
+    rows = chunk(b"IDAT", zlib.compress(bytes(10_000)))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + rows + chunk(b"IEND", b"")
+
+
+FILES = {
+    "house.png": png(32), "other.png": png(24, "blue"), "large.png": png(200), "bomb.png": bomb(),
+    "truncated.png": png(32)[:-30], "text.png": b"this is no picture", "empty.png": b"",
+    "broken.safetensors": b"\x10\x00\x00\x00\x00\x00\x00\x00{}", "pickled.safetensors": pickle.dumps({"a": [1, 2]}),
+    "pickled.pt": pickle.dumps({"a": [1, 2]}),
+}  # fmt: skip
 
 PATHS = (
     "/etc/passwd", "/proc/self/environ", "/", "", ".", "..", "~", "x.png", "\0", "/dev/zero", "file:///etc/passwd",

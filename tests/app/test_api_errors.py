@@ -2,51 +2,22 @@
 
 from __future__ import annotations
 
-import io
-import pickle
 import re
-import struct
-import zlib
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from PIL import Image
 
 from tests.app import asking
 from tests.app.asking import refusal
+from tests.app.junk import FILES
 from tests.helpers.studio import running, upload
 
 pytest.importorskip("gradio")
 
 HUGE = 10**400
 NUMBERS = ("7", "x" * 5000, True, [1], {"a": 1}, float("nan"), float("inf"), float("-inf"), HUGE, -HUGE, 1e300)
-
-
-def png(side: int, color: str = "red") -> bytes:
-    file = io.BytesIO()
-    Image.new("RGB", (side, side), color).save(file, "PNG")
-    return file.getvalue()
-
-
-def bomb() -> bytes:
-    """A file of a few bytes that claims 60000 x 60000 pixels."""
-
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-    head = struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
-    rows = chunk(b"IDAT", zlib.compress(bytes(10_000)))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + rows + chunk(b"IEND", b"")
-
-
-FILES = {
-    "house.png": png(32), "other.png": png(24, "blue"), "large.png": png(200), "bomb.png": bomb(),
-    "truncated.png": png(32)[:-30], "text.png": b"this is no picture", "empty.png": b"",
-    "broken.safetensors": b"\x10\x00\x00\x00\x00\x00\x00\x00{}", "pickled.safetensors": pickle.dumps({"a": [1, 2]}),
-    "pickled.pt": pickle.dumps({"a": [1, 2]}),
-}  # fmt: skip
 
 
 class Asked:
@@ -201,13 +172,13 @@ def test_a_size_that_would_take_the_device_for_itself(asked):
 
 
 @pytest.mark.parametrize("name", ["guidance_scale", "image_guidance_scale", "eta"])
-@pytest.mark.parametrize("value", [-1, *NUMBERS[:-1]], ids=lambda value: repr(value)[:12])
+@pytest.mark.parametrize("value", [-1, "7", True, {}, float("nan"), HUGE], ids=lambda value: repr(value)[:12])
 def test_scales(asked, name, value):
     method = "pti" if name == "eta" else "ip2p"
     asked.refuses("edit", name, "a number", method=method, **{name: value})
 
 
-@pytest.mark.parametrize("value", [-1, 1.5, *NUMBERS], ids=lambda value: repr(value)[:12])
+@pytest.mark.parametrize("value", [-1, 1.5, "x" * 5000, float("nan"), HUGE], ids=lambda value: repr(value)[:12])
 def test_the_strength_of_noise(asked, value):
     asked.refuses("attend", "strength", "from 0 to 1", strength=value)
 

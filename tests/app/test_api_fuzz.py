@@ -22,7 +22,7 @@ from tests.helpers.studio import running, upload
 pytest.importorskip("gradio")
 
 #: Requests of each test, and seconds after which no more are sent.
-COUNT, SECONDS = 250, 9.0
+COUNT, SECONDS = 250, 7.0
 AT_ONCE = 6
 FILES = ("red.png", "blue.png", "text.png", "x.safetensors")
 

@@ -182,7 +182,7 @@ def _invert(studio: Studio) -> None:
         picture = studio.picture(session, asked.picture("image", image), "image")
         texts = {name: asked.text(limits, name, value) for name, value in (("source", source), ("target", target))}
         told = asked.whole(limits, "steps", steps, 1, limits.steps)
-        how = {"method": asked.choice("method", method, _INVERSIONS)}
+        how: dict[str, Any] = {"method": asked.choice("method", method, _INVERSIONS)}
         how |= {} if told is None else {"num_inference_steps": told}
 
         def work(run: running.Run) -> Any:

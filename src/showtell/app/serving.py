@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import socket
@@ -75,8 +76,7 @@ def served(settings: Settings) -> Iterator[str]:
             "GRADIO_ANALYTICS_MAX_EVENTS": "100",  # kept, and made a table of, at every request
             "HF_HUB_DISABLE_TELEMETRY": "1",
         }
-        from .guard import guarded
-        from .page.layout import dressed, page
+        from .page.layout import page
         from .studio import Studio
         from .workshop import Workshop
 
@@ -85,22 +85,30 @@ def served(settings: Settings) -> Iterator[str]:
         studio = Studio(workshop, limits=settings.limits, home=settings.home, scratch=scratch)
         blocks = page(studio)
         blocks.queue(max_size=settings.limits.queue, default_concurrency_limit=4, api_open=False)
-        hosts = entry.hosts_for(settings.host, settings.share)
         try:
-            _, local, shared = blocks.launch(
-                server_name=f"[{settings.host}]" if ":" in settings.host else settings.host, server_port=port,
-                share=settings.share, auth=list(settings.accounts) or None,
-                auth_message="showtell studio", prevent_thread_lock=True, quiet=True, inbrowser=False, show_error=True,
-                footer_links=["api"], allowed_paths=[], **dressed(),
-                **guarded(blocks, settings.limits, hosts, lambda: scratch),
-            )  # fmt: skip
-            yield shared or local
-        except OSError as error:
-            raise UsageError(f"--host {settings.host} --port {port}: cannot be served there ({error})") from error
+            yield _launched(blocks, settings, port, scratch)
         finally:
             studio.sessions.close()
             blocks.close(verbose=False)
             workshop.rest(_PATIENCE)
+
+
+def _launched(blocks: Any, settings: Settings, port: int, scratch: Path) -> str:
+    """Open the doors; the address."""
+    from .guard import guarded
+    from .page.layout import dressed
+
+    hosts = entry.hosts_for(settings.host, settings.share)
+    try:
+        _, local, shared = blocks.launch(
+            server_name=f"[{settings.host}]" if ":" in settings.host else settings.host, server_port=port,
+            share=settings.share, auth=list(settings.accounts) or None, auth_message="showtell studio",
+            prevent_thread_lock=True, quiet=True, inbrowser=False, show_error=True, footer_links=["api"], allowed_paths=[],
+            **dressed(), **guarded(blocks, settings.limits, hosts, lambda: scratch),
+        )  # fmt: skip
+    except OSError as error:
+        raise UsageError(f"--host {settings.host} --port {port}: cannot be served there ({error})") from error
+    return shared or local
 
 
 def wait(stop: threading.Event | None = None, then: Callable[[], Any] = lambda: None) -> None:
@@ -125,7 +133,8 @@ def _free_port(settings: Settings) -> int:
             try:
                 probe.bind((host, port))
             except (OSError, OverflowError) as error:
-                if settings.port is not None or "assign" in str(error):
+                taken = getattr(error, "errno", None) in (errno.EADDRINUSE, errno.EACCES)
+                if settings.port is not None or not taken:
                     raise UsageError(
                         f"--host {settings.host} --port {port}: cannot be served there ({error})"
                     ) from error

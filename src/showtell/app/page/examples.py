@@ -54,6 +54,7 @@ TOLD = (
 )
 SHOWN = (
     Example(scene=113, actions=("style",), caption="sepia"),
+    Example(scene=115, actions=("style",), caption="sketch"),
     Example(scene=109, actions=("background",), caption="desert"),
 )
 DESCRIBED = tuple(

@@ -61,9 +61,10 @@ def build(studio: Studio) -> Inside:
                 halt = gr.Button("Stop", elem_id="inside-stop", min_width=80)
             status = line(elem_id="inside-line")
         with gr.Column(scale=7, min_width=320):
-            heading("Where each word looks")
-            gr.HTML('<p class="st-note">Cross-attention of the first step; bright is where a word looks most.</p>')
-            maps = strip(label="Where each word looks", elem_id="inside-maps")
+            with gr.Column(visible=studio.workshop.has(INSTRUCT)):
+                heading("Where each word looks")
+                gr.HTML('<p class="st-note">Cross-attention of the first step; bright is where a word looks most.</p>')
+                maps = strip(label="Where each word looks", elem_id="inside-maps")
             heading("What each branch of the guidance predicts")
             branches = strip(label="What each branch predicts", elem_id="inside-branches")
     return Inside(

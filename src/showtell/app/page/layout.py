@@ -89,7 +89,7 @@ def _gone(studio: Studio) -> Any:
 
 
 def _head(studio: Studio) -> str:
-    names = " and ".join(html.escape(name) for name in studio.workshop.names.values())
+    names = " and ".join(html.escape(name.rstrip("/").rpartition("/")[2]) for name in studio.workshop.names.values())
     return (
         '<header class="st-head"><span class="st-name">showtell</span> '
         '<span class="st-sub">edit pictures by showing or by telling</span>'
