@@ -185,8 +185,14 @@ def read(png: str | os.PathLike[str]) -> Recipe:
     """
     found = peek(png)
     if found is None:
-        raise FileFormatError(f"{png}: carries no recipe; only PNG files that showtell wrote do")
+        kind = "carries no recipe" if _is_png(png) else "is not a PNG"
+        raise FileFormatError(f"{png}: {kind}; only PNG files that showtell wrote carry a recipe")
     return found
+
+
+def _is_png(path: str | os.PathLike[str]) -> bool:
+    with open(path, "rb") as file:
+        return file.read(8) == b"\x89PNG\r\n\x1a\n"
 
 
 def peek(png: str | os.PathLike[str], *, name: str | None = None) -> Recipe | None:
