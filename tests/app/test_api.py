@@ -14,7 +14,7 @@ from PIL import Image
 import showtell
 from showtell import recipe, scenes
 from tests.app import asking
-from tests.helpers.studio import running, upload
+from tests.helpers.studio import upload
 
 pytest.importorskip("gradio")
 from gradio_client import Client, handle_file  # noqa: E402
@@ -34,12 +34,6 @@ def place(tmp_path_factory) -> Path:
     Image.fromarray(half).save(place / "half.png")
     case.before.resize((150, 110)).save(place / "wide.jpg")
     return place
-
-
-@pytest.fixture(scope="module")
-def studio(tmp_path_factory):
-    with running(tmp_path_factory.mktemp("library")) as served:
-        yield served
 
 
 @pytest.fixture(scope="module")

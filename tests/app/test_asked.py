@@ -12,7 +12,7 @@ from showtell.app.limits import Limits
 from showtell.app.sessions import Sessions
 from showtell.app.telling import Wish
 from showtell.app.workshop import Workshop
-from showtell.errors import Cancelled, MethodError, ShowtellError, TextError, UsageError
+from showtell.errors import MethodError, ShowtellError, TextError, UsageError
 
 
 @pytest.fixture
@@ -104,8 +104,8 @@ def test_a_recipe_becomes_controls(tmp_path, shop, picture):
     library, file = Library(tmp_path / "library"), tmp_path / "edited.png"
     with shop.at_work("instruct") as editor:
         edit = editor.edit(
-            picture(), ["make the [thing] red", "erase the [other]"], method="foi", seed=9, weights=[1, 0.5], num_inference_steps=3,
-            scheduler="ddim", fit="pad", resolution=64, negative_prompt="fog",
+            picture(), ["make the [thing] red", "erase the [other]"], method="foi", seed=9, weights=[1, 0.5],
+            num_inference_steps=3, scheduler="ddim", fit="pad", resolution=64, negative_prompt="fog",
         )  # fmt: skip
     edit.save(file)
     found = telling.restored(file, library, Limits())
@@ -151,14 +151,19 @@ def test_words_are_needed_where_a_learned_edit_is_missing(tmp_path):
 
 def test_what_waits_in_line_is_stopped_and_two_clicks_are_one(tmp_path):
     session = Sessions(tmp_path, Limits()).of("tab", None)
-    assert session.turn()  # of an endpoint, which does not ask before
-    assert session.ask() and not session.ask()
-    assert session.turn() and not session.turn()
+    assert session.turn(0) == session.turn("junk") == "wanted"  # of an endpoint, which does not ask before
+    first, second = session.ask(), session.ask()
+    assert session.turn(second.number) == "twice" and session.turn(first.number) == "wanted"
     run = session.begin()
-    assert not session.ask() and not session.turn()  # while one is running
+    assert session.ask().state == "twice"  # while one is running
     assert session.stop() and run.cancelled() and session.run is None
     session.waiting.clear()
-    assert session.ask() and session.stop()
-    with pytest.raises(Cancelled):
-        session.turn()
+    lost = session.ask()  # the line is full: it never has its turn
+    lost.asked -= 60
+    later = session.ask()
+    assert session.turn(later.number) == "wanted"
+    assert session.stop() and session.turn(lost.number) == "stopped"
     assert not session.stop()
+    for _ in range(100):
+        session.ask()
+    assert len(session.waiting) < 50

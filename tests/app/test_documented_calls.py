@@ -13,17 +13,10 @@ pytest.importorskip("gradio")
 
 from showtell import recipe
 from tests.cli import pictures
-from tests.helpers.studio import running
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "docs" / "studio.md"]
 ADDRESS = "http://127.0.0.1:7860"
-
-
-@pytest.fixture(scope="module")
-def studio(tmp_path_factory):
-    with running(tmp_path_factory.mktemp("library")) as found:
-        yield found
 
 
 @pytest.fixture
@@ -53,7 +46,9 @@ def test_the_client_in_python(page, studio, here):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_curl(page, studio, here):
     text = shown(page, "sh", "/gradio_api/upload").replace(ADDRESS, studio.address)
-    told = subprocess.run(["bash", "-euo", "pipefail", "-c", text], capture_output=True, text=True, timeout=60, check=True)
+    told = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", text], capture_output=True, text=True, timeout=60, check=True
+    )
     assert "event: complete" in told.stdout
     path = re.findall(r'"path": *"([^"]+\.png)"', told.stdout)[-1]
     answer = studio.get(f"/gradio_api/file={path}")

@@ -11,19 +11,6 @@ pytest.importorskip("gradio")
 import showtell
 from tests.helpers import browser as browsers
 from tests.helpers.rooms import Rooms
-from tests.helpers.studio import running
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with browsers.launch() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def studio(tmp_path_factory):
-    with running(tmp_path_factory.mktemp("library")) as found:
-        yield found
 
 
 @pytest.fixture

@@ -42,8 +42,10 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(folder: Path, *arguments: str, starters: Path | None = None, env: dict[str, str] | None = None) -> Iterator[Running]:
-    """Start a studio and end it; ``arguments`` are further ones of `showtell app`. Raises ``RuntimeError`` if it does not start."""
+def running(
+    folder: Path, *arguments: str, starters: Path | None = None, env: dict[str, str] | None = None
+) -> Iterator[Running]:
+    """Start a studio and end it; ``arguments`` are further ones of `showtell app`. Raises ``RuntimeError`` if it cannot."""
     command = [sys.executable, "-m", "showtell.cli", "app", "--no-browser", "--json", "--library", str(folder)]
     command += ["--port", "0", *arguments] if "--port" not in arguments else arguments
     told = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1", **(env or {})}

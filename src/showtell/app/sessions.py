@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import secrets
 import shutil
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import images
-from ..errors import Cancelled, ImageError, ShowtellError
+from ..errors import ImageError, ShowtellError
 from . import painted
 from .accounts import part_of
 from .running import Run
@@ -32,12 +33,15 @@ if TYPE_CHECKING:
 
 #: Two clicks within so many seconds are one.
 _TWICE = 1.0
+#: Tickets that are remembered.
+_WAITING = 32
 
 
 @dataclass(kw_only=True)
 class Ticket:
     """A run that waits in line since ``asked`` (seconds): ``wanted``, ``stopped``, or ``twice``, the second of two clicks."""
 
+    number: int
     asked: float
     state: str
 
@@ -75,25 +79,27 @@ class Session:
     painted_on: str | None = None
     awaited: tuple[str, dict[int, np.ndarray]] | None = None
     run: Run | None = None
-    waiting: list[Ticket] = field(default_factory=list)
+    waiting: dict[int, Ticket] = field(default_factory=dict)
     grid: list[Made] = field(default_factory=list)
     current: Made | None = None
     seen: float = field(default_factory=time.monotonic)
     _pictures: OrderedDict[str, Path] = field(default_factory=OrderedDict)
+    _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
-    def ask(self) -> bool:
-        """A run is asked for, which may have to wait in line; False where one is on its way: it is then one too many."""
+    def ask(self) -> Ticket:
+        """A run is asked for, which may have to wait in line; ``twice`` where one is on its way already."""
         now = time.monotonic()
-        busy = self.run is not None or bool(self.waiting and now - self.waiting[-1].asked < _TWICE)
-        self.waiting.append(Ticket(asked=now, state="twice" if busy else "wanted"))
-        return not busy
+        busy = self.run is not None or any(now - ticket.asked < _TWICE for ticket in self.waiting.values())
+        ticket = Ticket(number=next(self._numbers), asked=now, state="twice" if busy else "wanted")
+        self.waiting[ticket.number] = ticket
+        while len(self.waiting) > _WAITING:  # what never had its turn, since the line was full
+            del self.waiting[next(iter(self.waiting))]
+        return ticket
 
-    def turn(self) -> bool:
-        """What waited longest has its turn; False for one too many. Raises ``Cancelled`` for what was stopped meanwhile."""
-        ticket = self.waiting.pop(0) if self.waiting else Ticket(asked=0.0, state="wanted")
-        if ticket.state == "stopped":
-            raise Cancelled("stopped before it began")
-        return ticket.state == "wanted"
+    def turn(self, number: Any) -> str:
+        """The state of the ticket whose turn it is; ``wanted`` for a run that was not asked for before."""
+        ticket = self.waiting.pop(number, None) if isinstance(number, int) else None
+        return "wanted" if ticket is None else ticket.state
 
     def begin(self) -> Run:
         """A new run; the one before is stopped."""
@@ -111,7 +117,7 @@ class Session:
 
     def stop(self) -> bool:
         """Stop what is running and what waits; whether there was something."""
-        waits = [ticket for ticket in self.waiting if ticket.state == "wanted"]
+        waits = [ticket for ticket in self.waiting.values() if ticket.state == "wanted"]
         for ticket in waits:
             ticket.state = "stopped"
         return self._stop_running() or bool(waits)

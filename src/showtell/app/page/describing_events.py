@@ -12,7 +12,7 @@ from ...errors import TextError
 from .. import describing, telling
 from ..workshop import BASE
 from . import examples
-from .doing import AT_ONCE, ON_DEVICE, asked, carried_out, friendly, stop, tried, turn, visitor
+from .doing import AT_ONCE, ON_DEVICE, asked, carried_out, friendly, stop, tried, visitor
 from .widgets import said
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def wire(studio: Studio, room: Describe) -> None:
         room.line, room.preview, room.slider, room.download, room.again, room.reconstruction, room.reconstruction_line,
     ]  # fmt: skip
     edit = _edit(studio, room)
-    asked(room.run.click, studio, room.line)(edit, room.asked, results, **ON_DEVICE)
+    asked(room.run.click, studio, room.line)(edit, room.asked, results)
     room.eta.release(_slid(studio, room), room.asked, results, trigger_mode="always_last", **ON_DEVICE)
     room.stop.click(stop(studio), None, room.line, **AT_ONCE)
     numbers = [room.steps, room.scale, room.ratio, room.strength, room.eta, room.start]
@@ -36,7 +36,7 @@ def wire(studio: Studio, room: Describe) -> None:
     room.again.click(_as_input(studio, room), None, [room.picture, room.line], **AT_ONCE)
     controls = [*room.asked, room.line, room.slider]
     chosen = room.gallery.select(_example(studio, room), None, controls, **AT_ONCE)
-    asked(chosen.success, studio, room.line)(edit, room.asked, results, **ON_DEVICE)
+    asked(chosen.success, studio, room.line)(edit, room.asked, results)
     room.picture.upload(_dropped(studio, room), room.picture, controls, **AT_ONCE)
 
 
@@ -57,7 +57,7 @@ def told(values: tuple[Any, ...], studio: Studio) -> describing.Description:
 def _edit(studio: Studio, room: Describe) -> Callable[..., Any]:
     @friendly(room.line, preview=room.preview)
     def edit(request: gr.Request, given: Any, *values: Any) -> Iterator[dict[Any, Any]]:
-        session = turn(studio, request)
+        session = visitor(studio, request)
         picture = studio.picture(session, given)
         wanted = told(values, studio)
         library = studio.library(session.user)

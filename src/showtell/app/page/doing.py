@@ -6,7 +6,7 @@ import base64
 import functools
 import io
 import logging
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -64,28 +64,33 @@ def carried_out(
         session.end(run)
 
 
-def asked(trigger: Any, studio: Studio, line: Any) -> Any:
+def asked(trigger: Any, studio: Studio, line: Any) -> Callable[..., Any]:
     """A trigger for work on the device: at once it says that the work waits in line, where ``stop`` finds it.
 
-    Returns what follows it. A second click while the first one's work goes on asks for nothing.
+    Takes a handler (whose first parameter is the request), its inputs and outputs, as Gradio's triggers do. A second click while
+    the first one's work goes on asks for nothing.
     """
+    number = gr.State(0)
 
-    def ask(request: gr.Request) -> Any:
-        return widgets.busy(running.Update()) if visitor(studio, request).ask() else gr.skip()
+    def ask(request: gr.Request) -> dict[Any, Any]:
+        ticket = visitor(studio, request).ask()
+        wanted = ticket.state == "wanted"
+        return {number: ticket.number, line: widgets.busy(running.Update()) if wanted else gr.skip()}
 
-    return trigger(ask, None, line, **AT_ONCE).success
+    follows = trigger(ask, None, [number, line], **AT_ONCE).success
 
+    def then(handler: Callable[..., Any], inputs: Any, outputs: list[Any]) -> Any:
+        def held(request: gr.Request, ticket: Any, *values: Any) -> Iterator[dict[Any, Any]]:
+            state = visitor(studio, request).turn(ticket)
+            if state == "wanted":
+                yield from handler(request, *values)
+            else:
+                yield {line: widgets.said(STOPPED) if state == "stopped" else gr.skip()}
 
-class Twice(Exception):
-    """A click too many."""
+        told = inputs if isinstance(inputs, list) else [inputs]
+        return follows(held, [number, *told], outputs, **ON_DEVICE)
 
-
-def turn(studio: Studio, request: gr.Request) -> Session:
-    """The session of whoever asked, whose turn it is. Raises ``Cancelled``, and ``Twice`` for a click too many."""
-    session = visitor(studio, request)
-    if not session.turn():
-        raise Twice
-    return session
+    return then
 
 
 def friendly(line: Any, **always: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -102,8 +107,6 @@ def friendly(line: Any, **always: Any) -> Callable[[Callable[..., Any]], Callabl
                 yield from handler(*args)
                 if end:
                     yield dict(end)
-            except Twice:
-                yield {}
             except Cancelled:
                 yield {line: widgets.said(STOPPED), **end}
             except ShowtellError as error:

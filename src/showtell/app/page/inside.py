@@ -12,7 +12,7 @@ from ... import attending, overlays, predicting
 from .. import telling
 from ..workshop import BASE, INSTRUCT
 from . import examples
-from .doing import AT_ONCE, ON_DEVICE, asked, carried_out, friendly, stop, tried, turn, visitor
+from .doing import AT_ONCE, asked, carried_out, friendly, stop, tried, visitor
 from .widgets import Picture, drop, heading, line, said, strip
 
 if TYPE_CHECKING:
@@ -79,16 +79,16 @@ def wire(studio: Studio, room: Inside) -> None:
     told = [room.picture, room.lines, room.strength, room.seed]
     results = [room.line, room.maps, room.branches]
     look = _look(studio, room)
-    asked(room.look.click, studio, room.line)(look, told, results, **ON_DEVICE)
+    asked(room.look.click, studio, room.line)(look, told, results)
     room.stop.click(stop(studio), None, room.line, **AT_ONCE)
     chosen = room.gallery.select(_example(studio, room), None, [*told, room.line], **AT_ONCE)
-    asked(chosen.success, studio, room.line)(look, told, results, **ON_DEVICE)
+    asked(chosen.success, studio, room.line)(look, told, results)
 
 
 def _look(studio: Studio, room: Inside) -> Callable[..., Any]:
     @friendly(room.line)
-    def look(given: Any, text: str, strength: Any, seed: Any, request: gr.Request) -> Iterator[dict[Any, Any]]:
-        session = turn(studio, request)
+    def look(request: gr.Request, given: Any, text: str, strength: Any, seed: Any) -> Iterator[dict[Any, Any]]:
+        session = visitor(studio, request)
         picture = studio.picture(session, given)
         wish = telling.Wish(lines=telling.lines_of(text))
         wish.check(studio.limits)

@@ -13,7 +13,7 @@ from ... import scenes
 from ...errors import ImageError, ShowtellError, TextError
 from .. import showing, telling
 from . import examples
-from .doing import AT_ONCE, ON_DEVICE, asked, carried_out, friendly, stop, tried, turn, visitor
+from .doing import AT_ONCE, asked, carried_out, friendly, stop, tried, visitor
 from .widgets import said
 
 if TYPE_CHECKING:
@@ -32,15 +32,15 @@ def wire(studio: Studio, room: Show) -> None:
         room.unfinished_box, room.name,
     ]  # fmt: skip
     given = [room.name, room.init, room.steps, room.rate, room.seed, *room.before, *room.after]
-    asked(room.learn.click, studio, room.line)(_learn(studio, room), given, learned, **ON_DEVICE)
-    asked(room.go_on.click, studio, room.line)(_go_on(studio, room), room.unfinished, learned, **ON_DEVICE)
+    asked(room.learn.click, studio, room.line)(_learn(studio, room), given, learned)
+    asked(room.go_on.click, studio, room.line)(_go_on(studio, room), room.unfinished, learned)
     room.discard.click(_discard(studio, room), room.unfinished, learned, **AT_ONCE)
     for button, status in ((room.stop, room.line), (room.apply_stop, room.apply_line)):
         button.click(stop(studio), None, status, **AT_ONCE)
     room.another.click(_another(room), room.before, room.rows, **AT_ONCE)
     applied = [room.apply_line, room.preview, room.slider, room.download]
     told = [room.chosen, room.picture, room.words, room.strength, room.apply_seed]
-    asked(room.apply.click, studio, room.apply_line)(_apply(studio, room), told, applied, **ON_DEVICE)
+    asked(room.apply.click, studio, room.apply_line)(_apply(studio, room), told, applied)
     pictures = [room.before[0], room.after[0], room.picture, room.name, room.line]
     room.gallery.select(_example(studio, room), None, pictures, **AT_ONCE)
     _wire_library(studio, room)
@@ -65,7 +65,7 @@ def _learn(studio: Studio, room: Show) -> Callable[..., Any]:
     def learn(
         request: gr.Request, name: str, init: str, steps: Any, rate: Any, seed: Any, *pictures: Any
     ) -> Iterator[dict[Any, Any]]:
-        session, half = turn(studio, request), len(room.before)
+        session, half = visitor(studio, request), len(room.before)
         pairs = _pairs(studio, session, pictures[:half], pictures[half:])
         options: dict[str, Any] = {
             "steps": studio.limits.whole("steps", telling.whole(steps), 1, studio.limits.learn_steps)
@@ -85,8 +85,8 @@ def _learn(studio: Studio, room: Show) -> Callable[..., Any]:
 
 def _go_on(studio: Studio, room: Show) -> Callable[..., Any]:
     @friendly(room.line)
-    def go_on(which: str | None, request: gr.Request) -> Iterator[dict[Any, Any]]:
-        session = turn(studio, request)
+    def go_on(request: gr.Request, which: str | None) -> Iterator[dict[Any, Any]]:
+        session = visitor(studio, request)
         if not which:
             raise TextError("choose what to go on with")
         yield from _taught(studio, room, session, which)
@@ -172,9 +172,9 @@ def _another(room: Show) -> Callable[..., Any]:
 def _apply(studio: Studio, room: Show) -> Callable[..., Any]:
     @friendly(room.apply_line, preview=room.preview)
     def apply(
-        chosen: str | None, given: Any, words: str, strength: Any, seed: Any, request: gr.Request
+        request: gr.Request, chosen: str | None, given: Any, words: str, strength: Any, seed: Any
     ) -> Iterator[dict[Any, Any]]:
-        session = turn(studio, request)
+        session = visitor(studio, request)
         if not chosen:
             raise TextError("choose a learned edit in your library, or learn one")
         picture = studio.picture(session, given)

@@ -11,7 +11,7 @@ from .. import grids, telling
 from ..studio import draw_seed
 from ..workshop import INSTRUCT
 from . import telling_controls
-from .doing import AT_ONCE, ON_DEVICE, asked, carried_out, friendly, stop, turn, visitor
+from .doing import AT_ONCE, asked, carried_out, friendly, stop, visitor
 from .tell import Tell, wish
 from .telling_controls import shown
 from .widgets import said
@@ -29,20 +29,20 @@ def wire(studio: Studio, room: Tell) -> None:
     ]  # fmt: skip
     told = [room.picture, *room.settings]
     edit = _edit(studio, room)
-    asked(room.run.click, studio, room.line)(edit, told, results, **ON_DEVICE)
+    asked(room.run.click, studio, room.line)(edit, told, results)
     room.stop.click(stop(studio), None, room.line, **AT_ONCE)
-    asked(room.vary.click, studio, room.line)(_vary(studio, room), [room.count, *told], results, **ON_DEVICE)
+    asked(room.vary.click, studio, room.line)(_vary(studio, room), [room.count, *told], results)
     axes = [room.across, room.across_values, room.down, room.down_values]
-    asked(room.cross.click, studio, room.line)(_cross(studio, room), [*axes, *told], results, **ON_DEVICE)
+    asked(room.cross.click, studio, room.line)(_cross(studio, room), [*axes, *told], results)
     room.dice.click(draw_seed, None, room.seed, **AT_ONCE)
     chosen = telling_controls.wire(studio, room)
-    asked(chosen.success, studio, room.line)(edit, told, results, **ON_DEVICE)
+    asked(chosen.success, studio, room.line)(edit, told, results)
 
 
 def _edit(studio: Studio, room: Tell) -> Callable[..., Any]:
     @friendly(room.line, preview=room.preview)
     def edit(request: gr.Request, given: Any, *values: Any) -> Iterator[dict[Any, Any]]:
-        session = turn(studio, request)
+        session = visitor(studio, request)
         picture = studio.picture(session, given)
         wanted = wish(studio, list(values), session.masks)
         edit, seconds = yield from carried_out(
@@ -58,7 +58,7 @@ def _edit(studio: Studio, room: Tell) -> Callable[..., Any]:
 def _vary(studio: Studio, room: Tell) -> Callable[..., Any]:
     @friendly(room.line, preview=room.preview)
     def vary(request: gr.Request, count: Any, given: Any, *values: Any) -> Iterator[dict[Any, Any]]:
-        wanted = wish(studio, list(values), turn(studio, request).masks)
+        wanted = wish(studio, list(values), visitor(studio, request).masks)
         across = grids.seeds(wanted.seed if wanted.seed is not None else draw_seed(), telling.whole(count) or 1)
         yield from _many(studio, room, request, given, wanted, across, grids.Axis())
 
@@ -70,7 +70,7 @@ def _cross(studio: Studio, room: Tell) -> Callable[..., Any]:
     def cross(
         request: gr.Request, across: Any, across_values: Any, down: Any, down_values: Any, given: Any, *values: Any
     ) -> Iterator[dict[Any, Any]]:
-        wanted = wish(studio, list(values), turn(studio, request).masks)
+        wanted = wish(studio, list(values), visitor(studio, request).masks)
         axes = grids.axis(across, across_values or ""), grids.axis(down, down_values or "")
         yield from _many(studio, room, request, given, wanted, *axes)
 
