@@ -1,6 +1,6 @@
 """The pictures of docs/studio.md: starts a studio on the starters, clicks an example, and takes the page's picture.
 
-    python tools/studio_pictures.py          # needs chromium (SHOWTELL_CHROMIUM=PATH, by default the one on PATH)
+python tools/studio_pictures.py          # needs chromium (SHOWTELL_CHROMIUM=PATH, by default the one on PATH)
 """
 
 from __future__ import annotations

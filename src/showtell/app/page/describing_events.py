@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from ...errors import TextError
 from .. import describing, telling
 from ..workshop import BASE
-from . import examples
+from . import examples, returning
 from .doing import AT_ONCE, ON_DEVICE, asked, carried_out, friendly, stop, tried, visitor
 from .widgets import said
 
@@ -33,11 +32,12 @@ def wire(studio: Studio, room: Describe) -> None:
     room.stop.click(stop(studio), None, room.line, **AT_ONCE)
     numbers = [room.steps, room.scale, room.ratio, room.strength, room.eta, room.start]
     room.method.input(_by_method(studio, room), room.method, numbers, **AT_ONCE)
-    room.again.click(_as_input(studio, room), None, [room.picture, room.line], **AT_ONCE)
+    then = "describe what it should become"
+    room.again.click(returning.as_input(studio, room, then), None, [room.picture, room.line], **AT_ONCE)
     controls = [*room.asked, room.line, room.slider]
     chosen = room.gallery.select(_example(studio, room), None, controls, **AT_ONCE)
     asked(chosen.success, studio, room.line)(edit, room.asked, results)
-    room.picture.upload(_dropped(studio, room), room.picture, controls, **AT_ONCE)
+    room.picture.upload(returning.dropped(studio, room, _back(studio, room)), room.picture, controls, **AT_ONCE)
 
 
 def told(values: tuple[Any, ...], studio: Studio) -> describing.Description:
@@ -123,19 +123,6 @@ def _by_method(studio: Studio, room: Describe) -> Callable[..., Any]:
     return tried(by_method, room.line)
 
 
-def _as_input(studio: Studio, room: Describe) -> Callable[..., Any]:
-    def as_input(request: gr.Request) -> dict[Any, Any]:
-        session = visitor(studio, request)
-        if session.current is None:
-            raise TextError("there is no result yet")
-        return {
-            room.picture: session.current.path,
-            room.line: said("the result is now the picture; describe what it should become"),
-        }
-
-    return tried(as_input, room.line)
-
-
 def _example(studio: Studio, room: Describe) -> Callable[..., Any]:
     def example(event: gr.SelectData, request: gr.Request) -> dict[Any, Any]:
         session = visitor(studio, request)
@@ -150,42 +137,23 @@ def _example(studio: Studio, room: Describe) -> Callable[..., Any]:
     return tried(example, room.line)
 
 
-def _dropped(studio: Studio, room: Describe) -> Callable[..., Any]:
-    def dropped(given: Any, request: gr.Request) -> dict[Any, Any]:
-        session = visitor(studio, request)
-        picture = studio.picture(session, given)
-        found = telling.restored(Path(given[0]), studio.library(session.user), studio.limits)
-        if found is None:
-            return {room.line: said(f"{picture.size[0]} × {picture.size[1]} pixels", notes=picture.notes)}
-        return _back(studio, room, session, found, Path(given[0]))
+def _back(studio: Studio, room: Describe) -> returning.Back:
+    """A result's settings on the controls."""
 
-    return tried(dropped, room.line)
+    def back(session: Session, found: telling.Restored, result: Path) -> dict[Any, Any]:
+        wish = found.wish
+        if wish.method not in studio.workshop.methods(BASE):
+            return {
+                room.line: said(f"it was made by {wish.method}, which is not among the methods of this room: see Tell")
+            }
+        starts = {start: name for name, start in describing.STARTS.items() if start}
+        told = {
+            room.target: ", ".join(wish.lines), room.source: wish.source, room.method: wish.method, room.seed: wish.seed,
+            room.steps: wish.num_inference_steps, room.scale: wish.guidance_scale,
+            room.ratio: wish.more.get("encoding_ratio"), room.strength: wish.more.get("strength"),
+            room.eta: wish.more.get("eta"), room.start: starts.get(wish.more.get("start", "")),
+        }  # fmt: skip
+        controls = {control: value for control, value in told.items() if value is not None}
+        return returning.with_input(room, session, found, result, controls)
 
-
-def _back(studio: Studio, room: Describe, session: Session, found: telling.Restored, result: Path) -> dict[Any, Any]:
-    """A result's settings on the controls, and its input where it is known."""
-    wish, notes = found.wish, list(found.notes)
-    if wish.method not in studio.workshop.methods(BASE):
-        return {
-            room.line: said(
-                f"it was made by {wish.method}, which is not among the methods of this room: drop it in Tell"
-            )
-        }
-    starts = {start: name for name, start in describing.STARTS.items() if start}
-    told = {
-        room.target: ", ".join(wish.lines), room.source: wish.source, room.method: wish.method, room.seed: wish.seed,
-        room.steps: wish.num_inference_steps, room.scale: wish.guidance_scale,
-        room.ratio: wish.more.get("encoding_ratio"),
-        room.strength: wish.more.get("strength"), room.eta: wish.more.get("eta"),
-        room.start: starts.get(wish.more.get("start", "")),
-    }  # fmt: skip
-    changes = {control: value for control, value in told.items() if value is not None}
-    place = session.recall(found.input.pixels_sha256)
-    if place is None:
-        name = Path(found.input.path or "the input").name
-        notes.append(
-            f"the picture that it was made from ({name}) is not here: drop it to make the edit again, or edit this one further"
-        )
-    else:
-        changes |= {room.picture: place, room.slider: (session.before(place), result)}
-    return {**changes, room.line: said("its settings are back", notes=tuple(notes))}
+    return back

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from ...errors import TextError
 from .. import telling
 from ..workshop import INSTRUCT
-from . import examples
+from . import examples, returning
 from .doing import AT_ONCE, tried, visitor
 from .tell import ALL_LINES, OWN_SCHEDULER, Tell
 from .widgets import canvas, painted, said
@@ -39,8 +38,9 @@ def wire(studio: Studio, room: Tell) -> Any:
     back = [room.picture, *room.settings, room.line, room.slider, room.download, room.again, room.overlay]
     room.strip.select(_returned(studio, room), None, back, **AT_ONCE)
     room.grid.select(_returned(studio, room, grid=True), None, back, **AT_ONCE)
-    room.again.click(_as_input(studio, room), None, [room.picture, room.line], **AT_ONCE)
-    room.picture.upload(_dropped(studio, room), room.picture, back, **AT_ONCE)
+    again = returning.as_input(studio, room, "say what else should change")
+    room.again.click(again, None, [room.picture, room.line], **AT_ONCE)
+    room.picture.upload(returning.dropped(studio, room, _back(studio, room)), room.picture, back, **AT_ONCE)
     return room.gallery.select(_example(studio, room), None, back, **AT_ONCE)
 
 
@@ -130,19 +130,6 @@ def _painted(studio: Studio, room: Tell) -> Callable[..., Any]:
     return tried(keep, room.line)
 
 
-def _as_input(studio: Studio, room: Tell) -> Callable[..., Any]:
-    def as_input(request: gr.Request) -> dict[Any, Any]:
-        session = visitor(studio, request)
-        if session.current is None:
-            raise TextError("there is no result yet")
-        return {
-            room.picture: session.current.path,
-            room.line: said("the result is now the picture; say what else should change"),
-        }
-
-    return tried(as_input, room.line)
-
-
 def controls(studio: Studio, room: Tell, found: telling.Wish) -> dict[Any, Any]:
     """A wish on the controls; its seed is kept."""
     own = (
@@ -177,35 +164,21 @@ def _example(studio: Studio, room: Tell) -> Callable[..., Any]:
     return tried(example, room.line)
 
 
-def _dropped(studio: Studio, room: Tell) -> Callable[..., Any]:
-    def dropped(given: Any, request: gr.Request) -> dict[Any, Any]:
-        session = visitor(studio, request)
-        picture = studio.picture(session, given)
-        found = telling.restored(Path(given[0]), studio.library(session.user), studio.limits)
-        if found is None:
-            return {room.line: said(f"{picture.size[0]} × {picture.size[1]} pixels", notes=picture.notes)}
-        return back(studio, room, session, found, Path(given[0]))
+def _back(studio: Studio, room: Tell) -> returning.Back:
+    """A result's settings on the controls, and its painted masks on the picture once that is there."""
 
-    return tried(dropped, room.line)
+    def back(session: Session, found: telling.Restored, result: Path) -> dict[Any, Any]:
+        method = found.wish.method
+        if method not in studio.workshop.methods(INSTRUCT):
+            return {
+                room.line: said(f"it was made by {method}, which is not among the methods of this room: see Describe")
+            }
+        session.awaited = (found.input.pixels_sha256, found.masks)
+        if session.recall(found.input.pixels_sha256) is not None:
+            session.put(found.input.pixels_sha256)  # also where the picture is there already, and so does not change
+        return returning.with_input(room, session, found, result, controls(studio, room, found.wish))
 
-
-def back(studio: Studio, room: Tell, session: Session, found: telling.Restored, result: Path) -> dict[Any, Any]:
-    """A result's settings on the controls, and its input where it is known."""
-    if found.wish.method not in studio.workshop.methods(INSTRUCT):
-        there = f"it was made by {found.wish.method}, which is not among the methods of this room; the picture stays as an input"
-        return {room.line: said(there)}
-    notes, place = list(found.notes), session.recall(found.input.pixels_sha256)
-    session.awaited = (found.input.pixels_sha256, found.masks)
-    changes = controls(studio, room, found.wish)
-    if place is None:
-        name = Path(found.input.path or "the input").name
-        notes.append(
-            f"the picture that it was made from ({name}) is not here: drop it to make the edit again, or edit this one further"
-        )
-    else:
-        changes |= {room.picture: place, room.slider: (session.before(place), result)}
-        session.put(found.input.pixels_sha256)  # also where the picture is there already, and so does not change
-    return {**changes, room.line: said("its settings are back", notes=tuple(notes))}
+    return back
 
 
 def _returned(studio: Studio, room: Tell, *, grid: bool = False) -> Callable[..., Any]:
@@ -214,7 +187,7 @@ def _returned(studio: Studio, room: Tell, *, grid: bool = False) -> Callable[...
         made = session.tile(int(event.index)) if grid else session.result(int(event.index))
         session.current = made
         found = telling.restored(made.path, studio.library(session.user), studio.limits)
-        changes = {} if found is None else back(studio, room, session, found, made.path)
+        changes = {} if found is None else _back(studio, room)(session, found, made.path)
         seen = shown(room, session, made)
         del seen[room.strip]
         return {**changes, **seen}
