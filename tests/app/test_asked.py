@@ -71,15 +71,19 @@ def test_axes():
     from showtell.methods import FocusOnInstruction, InstructPix2Pix
 
     with pytest.raises(UsageError, match="two different"):
-        grids.check(across, across, InstructPix2Pix(), limits)
+        grids.check(Wish(lines=("a",)), across, across, InstructPix2Pix(), limits)
     with pytest.raises(UsageError, match="too many"):
-        grids.check(grids.seeds(0, 40), grids.Axis(), InstructPix2Pix(), limits)
+        grids.check(Wish(lines=("a",)), grids.seeds(0, 40), grids.Axis(), InstructPix2Pix(), limits)
     with pytest.raises(MethodError, match="eta"):
-        grids.check(grids.axis("eta", "0, 1"), grids.Axis(), InstructPix2Pix(), limits)
+        grids.check(Wish(lines=("a",)), grids.axis("eta", "0, 1"), grids.Axis(), InstructPix2Pix(), limits)
     with pytest.raises(MethodError, match="weight"):
-        grids.check(grids.axis("weight of line 1", "0, 1"), grids.Axis(), InstructPix2Pix(), limits)
+        grids.check(Wish(lines=("a",)), grids.axis("weight of line 1", "0, 1"), grids.Axis(), InstructPix2Pix(), limits)
     grids.check(
-        grids.axis("weight of line 1", "0, 1"), grids.axis("strength of the noise", "0.5"), FocusOnInstruction(), limits
+        Wish(lines=("a",)),
+        grids.axis("weight of line 1", "0, 1"),
+        grids.axis("strength of the noise", "0.5"),
+        FocusOnInstruction(),
+        limits,
     )
 
 

@@ -189,6 +189,12 @@ def test_what_is_wrong_is_one_line_in_its_place(rooms, scene, tmp_path):
     rooms.press("tell-run")
     rooms.until("the picture is missing")
     rooms.drop("tell-picture", scene)
+    rooms.write("tell-seed", "-1")
+    rooms.write("tell-lines", "put it at night")
+    rooms.press("tell-run")
+    rooms.until("seed=-1 is out of range")
+    rooms.write("tell-seed", "1")
+    rooms.write("tell-lines", "")
     rooms.press("tell-run")
     rooms.until("say what is to change")
     rooms.write("tell-lines", "<nobody> at night")
@@ -214,10 +220,10 @@ def test_tabs_do_not_see_each_other(browser, studio, rooms, scene):
     edited(rooms, scene, "put it at night", steps=3)
     with browsers.page(browser, f"{studio.address}/") as tab:
         other = Rooms(tab)
-        assert other.pictures("tell-strip") == 0
-        other.press("tell-again") if other.tab.locator("#tell-again").is_enabled() else None
-        assert other.tab.locator("#tell-result img").count() == 0
-    assert rooms.pictures("tell-strip") == 1
+        edited(other, scene, "make it a mosaic", steps=2)
+        assert other.pictures("tell-strip") == 1
+    rooms.press("tell-run")
+    rooms.tab.wait_for_function("document.querySelectorAll('#tell-strip button.thumbnail-item').length == 2")
 
 
 def test_what_waits_in_line_says_so_and_can_be_stopped(browser, studio, rooms, scene):
@@ -240,3 +246,77 @@ def test_what_waits_in_line_says_so_and_can_be_stopped(browser, studio, rooms, s
         assert other.pictures("tell-strip") == 0
         other.press("tell-run")
         other.until("done in")
+
+
+def stroke(rooms, across: float, down: float) -> None:
+    """A short stroke on the painter."""
+    box = rooms.tab.locator("#tell-painter canvas").bounding_box()
+    x, y = box["x"] + across * box["width"], box["y"] + down * box["height"]
+    rooms.tab.mouse.move(x, y)
+    rooms.tab.mouse.down()
+    rooms.tab.mouse.move(x + 6, y + 6, steps=2)
+    rooms.tab.mouse.up()
+
+
+def ink(rooms) -> list[bool]:
+    """Whether there is paint in the left, and in the right half of the canvas."""
+    script = """() => {
+        const c = document.querySelector("#tell-painter canvas"), p = c.getContext("2d"), w = Math.floor(c.width / 2);
+        return [0, w].map((x) => p.getImageData(x, 0, w, c.height).data.some((v, i) => i % 4 === 3 && v > 0));
+    }"""
+    return rooms.tab.evaluate(script)
+
+
+def turned(rooms, line: str) -> None:
+    rooms.tab.locator("#tell-whose input").click()
+    rooms.tab.get_by_role("option", name=line).click()
+    rooms.tab.wait_for_timeout(700)
+
+
+def test_each_line_keeps_its_own_paint(rooms, scene):
+    rooms.drop("tell-picture", scene)
+    rooms.write("tell-lines", "put a green [star] in the top left\nerase the [flower]")
+    rooms.tab.get_by_text("Each in its own place").click()
+    rooms.open("tell-painting")
+    turned(rooms, "line 1")
+    stroke(rooms, 0.2, 0.3)
+    rooms.until("painted for line 1")
+    turned(rooms, "line 2")
+    assert ink(rooms) == [False, False]
+    stroke(rooms, 0.8, 0.6)
+    rooms.until("painted for line 2")
+    assert ink(rooms) == [False, True]
+    turned(rooms, "line 1")
+    assert ink(rooms) == [True, False]
+    rooms.tab.locator("#tell-painter .st-undo").click()
+    turned(rooms, "line 2")
+    rooms.tab.locator("#tell-painter .st-clear").click()
+    rooms.until("nothing is painted here")
+    turned(rooms, "line 1")
+    assert ink(rooms) == [True, False]
+    rooms.write("tell-lines", "put it at night")
+    rooms.tab.wait_for_timeout(700)
+    turned(rooms, "all lines")
+    assert ink(rooms) == [False, False]
+
+
+def test_one_piece_of_work_at_a_time_and_the_next_goes_well(rooms, scene):
+    edited(rooms, scene, "put it at night", steps=2)
+    rooms.write("tell-steps", "120")
+    rooms.press("tell-run")
+    rooms.until("editing")
+    rooms.tab.wait_for_timeout(1500)
+    rooms.go("Look inside")
+    rooms.drop("inside-picture", scene)
+    rooms.write("inside-lines", "put it at night")
+    rooms.press("inside-look")
+    rooms.until("one piece of work at a time", "inside-line")
+    rooms.go("Tell")
+    rooms.press("tell-stop")
+    rooms.until("stopped")
+    rooms.write("tell-steps", "2")
+    for count in (2, 3):
+        rooms.press("tell-run")
+        rooms.tab.wait_for_function(f"document.querySelectorAll('#tell-strip button.thumbnail-item').length == {count}")
+    rooms.press("tell-stop")
+    rooms.until("nothing is running")

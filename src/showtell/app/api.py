@@ -97,7 +97,7 @@ def _edit(studio: Studio) -> None:
         found, seconds = yield from _told(
             session, lambda run: telling.tell(run, studio.workshop, library, picture, wish, **options), nothing=(None,)
         )
-        made = session.keep(found, caption=wish.caption, seconds=seconds)
+        made = session.keep(found, caption=wish.caption, seconds=seconds, room="api")
         # as text: clients take every object with a path in it for a file to be fetched
         info = {
             "seed": made.seed,
@@ -194,7 +194,7 @@ def _invert(studio: Studio) -> None:
                 )  # fmt: skip
 
         found = yield from _told(session, work, nothing=(None, None))
-        kept = session.file("safetensors")
+        kept = session.file("inversion.safetensors")
         found.save(kept)
         info = {"psnr": found.psnr, "method": found.method, "serves": found.serves, "notes": found.notes}
         yield str(session.remember_image(found.image.convert("RGB"))), str(kept), info

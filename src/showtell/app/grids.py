@@ -82,8 +82,8 @@ def seeds(first: int, count: int) -> Axis:
     return Axis(name="seed", values=tuple(range(first, first + count)))
 
 
-def check(across: Axis, down: Axis, method: Any, limits: Limits) -> None:
-    """Raise one line for a grid that is too large, varies one thing twice, or something that the method does not have."""
+def check(wish: Wish, across: Axis, down: Axis, method: Any, limits: Limits) -> None:
+    """Raise one line for a grid that is too large, varies one thing twice or what the method has not, or goes over a limit."""
     if across.name and across.name == down.name:
         raise UsageError(f"both axes vary {across.name}: choose two different settings")
     count = len(across.values) * len(down.values)
@@ -96,6 +96,9 @@ def check(across: Axis, down: Axis, method: Any, limits: Limits) -> None:
             raise MethodError(f"method {method.name!r} has no weights: choose foi to vary the weight of a line")
         if field not in ("seed", "weight") and field not in names:
             raise MethodError(f"method {method.name!r} has no {one.name} ({field}): vary something else")
+    for one in (across, down):
+        for value in one.values:
+            one.on(wish, value).check(limits)
 
 
 def make(
@@ -113,6 +116,7 @@ def make(
     Raises as an edit does, and ``Cancelled`` where nothing was made.
     """
     made: list[Made] = []
+    session.grid = made
     count = len(across.values) * len(down.values)
     for number in range(count):
         row, column = divmod(number, len(across.values))

@@ -61,8 +61,8 @@ class Run:
         self._free_at = 0.0
 
     def begin(self) -> None:
-        """From here on the time counts: the work has its device."""
-        self._until = time.monotonic() + self.seconds
+        """From here on the time counts, once: the work has its device."""
+        self._until = min(self._until, time.monotonic() + self.seconds)
         if self._stop.is_set():
             raise Cancelled("stopped before it began")
 

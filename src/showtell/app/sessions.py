@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
+import re
 import secrets
 import shutil
 import threading
@@ -14,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import images
+from .. import files, images
 from ..errors import ImageError, ShowtellError
 from . import painted
 from .accounts import part_of
@@ -67,7 +69,8 @@ class Session:
     """One visitor's things; ``folder`` holds their files, inside the folder that the server may serve.
 
     ``masks`` were painted on the picture that is there now, by the number of their line (-1: all); ``awaited`` are those of the
-    picture, by its pixels' hash, that is about to be there.
+    picture, by its pixels' hash, that is about to be there; ``restored`` is the hash of the input whose
+    settings came back; ``doomed`` the learned edit that was asked once to be deleted.
     """
 
     user: str
@@ -78,12 +81,15 @@ class Session:
     masks: dict[int, np.ndarray] = field(default_factory=dict)
     painted_on: str | None = None
     awaited: tuple[str, dict[int, np.ndarray]] | None = None
+    restored: str | None = None
+    doomed: str | None = None
     run: Run | None = None
     waiting: dict[int, Ticket] = field(default_factory=dict)
     grid: list[Made] = field(default_factory=list)
-    current: Made | None = None
+    current: dict[str, Made] = field(default_factory=dict)
     seen: float = field(default_factory=time.monotonic)
     _pictures: OrderedDict[str, Path] = field(default_factory=OrderedDict)
+    _copies: dict[tuple[Any, ...], Path] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def ask(self) -> Ticket:
@@ -108,12 +114,25 @@ class Session:
         return self.run
 
     def end(self, run: Run) -> None:
-        """A run has ended; of the files that nothing here refers to, the oldest go where they are too many."""
+        """A run has ended; where files are too many, the oldest results go, and then what nothing here refers to."""
         if self.run is run:
             self.run = None
-        made = [*self.results, *self.grid, *filter(None, [self.current])]
-        keep = [path for one in made for path in (one.path, one.before, one.overlay) if path is not None]
-        trim(self.folder, self.limits.session_bytes, keep=keep)
+        while len(self.results) > 1 and sum(_size(path) for path in self._kept()) > self.limits.session_bytes:
+            self._forget(self.results.pop())
+        trim(self.folder, self.limits.session_bytes, keep=self._kept())
+
+    def _kept(self) -> set[Path]:
+        """The files of what is still to be seen."""
+        made = [*self.results, *self.current.values()]
+        return {path for one in made for path in (one.path, one.before, one.overlay) if path is not None}
+
+    def _forget(self, made: Made) -> None:
+        self.grid = [one for one in self.grid if one is not made]
+        for path in (made.path, made.overlay):
+            if path is not None and made not in self.current.values():
+                path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # not empty
+                    path.parent.rmdir()
 
     def stop(self) -> bool:
         """Stop what is running and what waits; whether there was something."""
@@ -129,26 +148,34 @@ class Session:
         return running is not None
 
     def keep(
-        self, edit: Edit, *, caption: str, seconds: float = 0.0, masks: Mapping[int, np.ndarray] | None = None
+        self,
+        edit: Edit,
+        *,
+        caption: str,
+        seconds: float = 0.0,
+        room: str = "tell",
+        masks: Mapping[int, np.ndarray] | None = None,
     ) -> Made:
-        """Keep an edit as files, as the newest result, with the ``masks`` that were painted; the oldest beyond the limit goes."""
-        path, before = self.file("png"), self.remember_image(edit.source or edit.image)
+        """Keep an edit as files, with the ``masks`` that were painted, as what its ``room`` shows.
+
+        The telling room has a history; what is beyond the limit goes.
+        """
+        path, before = self.file(f"{_stem(edit)}.png"), self.remember_image(edit.source or edit.image)
         path.write_bytes(painted.with_masks(edit.png(), masks or {}))
         overlay = None
         if edit.masks and edit.source is not None and edit.keywords:
-            overlay = self.file("png")
+            overlay = self.file("places.png")
             edit.overlay().save(overlay)
         made = Made(
             path=path, before=before, overlay=overlay, caption=caption, notes=tuple(edit.notes), seed=edit.seed,
             seconds=seconds,
         )  # fmt: skip
-        self.results.insert(0, made)
-        self.current = made
-        for old in self.results[self.limits.history :]:
-            for gone in (old.path, old.overlay):
-                if gone is not None:
-                    gone.unlink(missing_ok=True)
-        del self.results[self.limits.history :]
+        self.current[room] = made
+        if room == "tell":
+            self.results.insert(0, made)
+            for old in self.results[self.limits.history :]:
+                self._forget(old)
+            del self.results[self.limits.history :]
         return made
 
     def put(self, pixels_sha256: str | None) -> None:
@@ -197,20 +224,34 @@ class Session:
         place = self._pictures.get(pixels_sha256)
         return place if place is not None and place.is_file() else None
 
-    def file(self, suffix: str) -> Path:
-        """A new name in the folder, which nobody can guess."""
-        return self.folder / f"{secrets.token_hex(16)}.{suffix}"
+    def file(self, name: str) -> Path:
+        """A place for a file of this name, in a folder that nobody can guess."""
+        folder = self.folder / secrets.token_hex(16)
+        folder.mkdir()
+        return folder / name
 
     def copy(self, file: Path) -> Path:
-        """A copy of a file where the server may serve it, under its own name."""
-        folder = self.file("copy")
-        folder.mkdir()
-        return Path(shutil.copyfile(file, folder / file.name))
+        """A copy of a file where the server may serve it, under its own name; the same file is copied once."""
+        status = file.stat()
+        mark = (str(file), status.st_mtime_ns, status.st_size)
+        if mark not in self._copies or not self._copies[mark].is_file():
+            self._copies[mark] = Path(shutil.copyfile(file, self.file(file.name)))
+        return self._copies[mark]
 
     def close(self) -> None:
         """Stop what runs, and remove the files."""
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _stem(edit: Edit) -> str:
+    """What a result's file is called: after its input and its seed."""
+    name = Path(edit.recipe.input.path or "picture").stem
+    return f"{re.sub(r'[^A-Za-z0-9_-]+', '-', name)[:40].strip('-') or 'picture'}-{edit.seed}"
+
+
+def _size(path: Path) -> int:
+    return max(0, files.size_of(path))
 
 
 class Sessions:

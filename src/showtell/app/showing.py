@@ -6,10 +6,11 @@ import contextlib
 import secrets
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import learning
-from ..errors import ShowtellError, TextError
+from ..errors import ModelError, ShowtellError, TextError
 from ..pairs import Pairs
 from .library import clean_name
 from .running import Update
@@ -66,6 +67,9 @@ def learn(
 
     What was learned is kept from the first step on; stopped, killed or out of time, the lesson stays among the unfinished ones.
     """
+    if lesson.model != workshop.names[INSTRUCT]:
+        name = Path(lesson.model).name
+        raise ModelError(f"this edit was begun with another model ({name}): start the studio with it to go on")
     with workshop.at_work(INSTRUCT) as editor, unfinished.running(lesson):
         run.begin()
         pairs = Pairs.of(lesson.shown())

@@ -87,7 +87,7 @@ class Wish:
                 told["weights"] = list(self.weights[: len(self.lines)])
             if any(number < len(self.lines) for number in self.masks):
                 told["masks"] = [self.masks.get(number) for number in range(len(self.lines))]
-        elif self.masks:
+        elif any(number < len(self.lines) for number in self.masks):
             raise MethodError(
                 "a place was painted for a single line: choose a method that keeps each in its own place (foi)"
             )
@@ -213,6 +213,14 @@ def whole(value: Any) -> int | None:
     except (TypeError, ValueError, OverflowError):  # no number, or one that has no end
         pass
     raise UsageError(f"{value!r:.40} is not a whole number")
+
+
+def number(value: Any, name: str, otherwise: float | None = None) -> float | None:
+    """A number of a control; ``otherwise`` where the control is empty. Raises ``UsageError``."""
+    found = numbers(value, name)
+    if len(found) > 1:
+        raise UsageError(f"{name}: {value!r:.60} is not one number")
+    return found[0] if found else otherwise
 
 
 def numbers(value: Any, name: str) -> tuple[float, ...]:

@@ -10,7 +10,7 @@ import gradio as gr
 from ..describing import AUTOMATIC, STARTS
 from ..workshop import BASE
 from . import examples, words
-from .widgets import Picture, drop, line
+from .widgets import Number, Picture, Slider, drop, line
 
 if TYPE_CHECKING:
     from ..studio import Studio
@@ -88,20 +88,27 @@ def _asking(studio: Studio) -> dict[str, Any]:
 
 
 def _settings(studio: Studio) -> dict[str, Any]:
+    own = studio.workshop.defaults(BASE, studio.workshop.methods(BASE)[0])
     with gr.Accordion("More settings", open=False, elem_id="describe-settings"):
         start = gr.Radio(list(STARTS), value=AUTOMATIC, label="Tuning starts from", elem_id="describe-start")
-        seed = gr.Number(precision=0, minimum=0, label="Seed", elem_id="describe-seed")
-        steps = gr.Slider(1, studio.limits.steps, value=20, step=1, label="Steps", elem_id="describe-steps")
-        scale = gr.Slider(0, 20, value=7.5, step=0.1, label="Closeness to the words", elem_id="describe-scale")
-        ratio = gr.Slider(0.05, 1, value=0.8, step=0.05, label="How far back to go", elem_id="describe-ratio")
-        strength = gr.Slider(
+        seed = Number(precision=0, label="Seed", elem_id="describe-seed")
+        steps = Slider(
+            1, studio.limits.steps, value=own.num_inference_steps, step=1, label="Steps", elem_id="describe-steps"
+        )
+        scale = Slider(
+            0, 20, value=own.guidance_scale, step=0.1, label="Closeness to the words", elem_id="describe-scale"
+        )
+        ratio = Slider(
+            0.05, 1, value=own.encoding_ratio, step=0.05, label="How far back to go", elem_id="describe-ratio"
+        )
+        strength = Slider(
             0.05, 1, value=0.6, step=0.05, label="How much noise (sdedit)", elem_id="describe-strength", visible=False
         )
     return {"start": start, "seed": seed, "steps": steps, "scale": scale, "ratio": ratio, "strength": strength}
 
 
 def _results() -> dict[str, Any]:
-    eta = gr.Slider(
+    eta = Slider(
         0, 1, value=0.9, step=0.05, label="From the picture to the words", elem_id="describe-eta",
         info="0 is the picture, 1 the words. Moving it makes the edit again without inverting again.",
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,18 +34,19 @@ def wire(studio: Studio, room: Describe) -> None:
     numbers = [room.steps, room.scale, room.ratio, room.strength, room.eta, room.start]
     room.method.input(_by_method(studio, room), room.method, numbers, **AT_ONCE)
     then = "describe what it should become"
-    room.again.click(returning.as_input(studio, room, then), None, [room.picture, room.line], **AT_ONCE)
+    room.again.click(returning.as_input(studio, room, "describe", then), None, [room.picture, room.line], **AT_ONCE)
     controls = [*room.asked, room.line, room.slider]
     chosen = room.gallery.select(_example(studio, room), None, controls, **AT_ONCE)
     asked(chosen.success, studio, room.line)(edit, room.asked, results)
-    room.picture.upload(returning.dropped(studio, room, _back(studio, room)), room.picture, controls, **AT_ONCE)
+    room.picture.upload(returning.dropped(studio, room, _back(studio, room), {}), room.picture, controls, **AT_ONCE)
 
 
 def told(values: tuple[Any, ...], studio: Studio) -> describing.Description:
     """The controls' values, in the order of ``Describe.asked`` after the picture. Raises one line."""
     target, source, method, eta, start, seed, steps, scale, ratio, strength = values
     found = describing.Description(
-        target=" ".join((target or "").split()), source=" ".join((source or "").split()), method=method, eta=float(eta),
+        target=" ".join((target or "").split()), source=" ".join((source or "").split()), method=method,
+        eta=telling.number(eta, "eta", 0.9) or 0.0,
         start=start,
         seed=telling.whole(seed), num_inference_steps=telling.whole(steps), guidance_scale=scale, encoding_ratio=ratio,
         strength=strength,
@@ -66,7 +68,7 @@ def _edit(studio: Studio, room: Describe) -> Callable[..., Any]:
             session, lambda run: describing.describe(run, session, studio.workshop, library, picture, wanted),
             line=room.line, preview=room.preview,
         )  # fmt: skip
-        made = session.keep(found, caption=wanted.target[:60], seconds=seconds)
+        made = session.keep(found, caption=wanted.target[:60], seconds=seconds, room="describe")
         yield shown(room, session, made, back, reused=reused)
 
     return edit
@@ -105,20 +107,26 @@ def shown(room: Describe, session: Session, made: Made, back: Inversion | None, 
     return changes
 
 
+def follow(studio: Studio, room: Describe, method: str, **told: Any) -> dict[Any, Any]:
+    """The controls as a method has them, at its own values where ``told`` has no other."""
+    default = studio.workshop.defaults(BASE, method)
+    sliders = {
+        "num_inference_steps": room.steps, "guidance_scale": room.scale, "encoding_ratio": room.ratio,
+        "strength": room.strength, "eta": room.eta,
+    }  # fmt: skip
+    changes: dict[Any, Any] = {room.method: method, room.start: gr.Radio(visible=method == "pti")}
+    for name, slider in sliders.items():
+        there = hasattr(default, name)
+        value = told.get(name) if told.get(name) is not None else getattr(default, name, None)
+        changes[slider] = gr.Slider(value=value, visible=True) if there else gr.Slider(visible=False)
+    return changes
+
+
 def _by_method(studio: Studio, room: Describe) -> Callable[..., Any]:
     def by_method(method: str) -> dict[Any, Any]:
-        default = studio.workshop.defaults(BASE, method)
-        return {
-            **{
-                control: gr.Slider(value=getattr(default, name), visible=True) if hasattr(default,
-                name) else gr.Slider(visible=False)
-                for control, name in (
-                    (room.steps, "num_inference_steps"), (room.scale, "guidance_scale"), (room.ratio, "encoding_ratio"),
-                    (room.strength, "strength"), (room.eta, "eta"),
-                )
-            },
-            room.start: gr.Radio(visible=method == "pti"),
-        }  # fmt: skip
+        changes = follow(studio, room, method)
+        del changes[room.method]
+        return changes
 
     return tried(by_method, room.line)
 
@@ -130,7 +138,7 @@ def _example(studio: Studio, room: Describe) -> Callable[..., Any]:
         return {
             room.picture: session.remember_image(chosen.case.before), room.target: chosen.case.captions[1],
             room.source: chosen.case.captions[0],
-            room.method: chosen.method, room.seed: chosen.seed,
+            **follow(studio, room, chosen.method), room.seed: chosen.seed,
             room.line: said("an example; it runs with a fixed seed"),
         }  # fmt: skip
 
@@ -147,13 +155,26 @@ def _back(studio: Studio, room: Describe) -> returning.Back:
                 room.line: said(f"it was made by {wish.method}, which is not among the methods of this room: see Tell")
             }
         starts = {start: name for name, start in describing.STARTS.items() if start}
-        told = {
-            room.target: ", ".join(wish.lines), room.source: wish.source, room.method: wish.method, room.seed: wish.seed,
-            room.steps: wish.num_inference_steps, room.scale: wish.guidance_scale,
-            room.ratio: wish.more.get("encoding_ratio"), room.strength: wish.more.get("strength"),
-            room.eta: wish.more.get("eta"), room.start: starts.get(wish.more.get("start", "")),
+        numbers = {"guidance_scale": wish.guidance_scale, "num_inference_steps": wish.num_inference_steps}
+        controls = {
+            **follow(studio, room, wish.method, **{**wish.more, **numbers}), room.target: ", ".join(wish.lines),
+            room.source: wish.source,
         }  # fmt: skip
-        controls = {control: value for control, value in told.items() if value is not None}
+        if wish.seed is not None:
+            controls[room.seed] = wish.seed
+        if wish.more.get("start") in starts:
+            controls[room.start] = gr.Radio(value=starts[wish.more["start"]])
+        found = dataclasses.replace(found, notes=(*found.notes, *_not_here(wish, found)))
         return returning.with_input(room, session, found, result, controls)
 
     return back
+
+
+def _not_here(wish: telling.Wish, found: telling.Restored) -> list[str]:
+    """What a result was made with that this room has no control for."""
+    told = {
+        "what it should not be": wish.negative_prompt, "the sampler": wish.scheduler, "the size": wish.resolution,
+        "the fit": "" if wish.fit == "fit" else wish.fit, "a painted mask": found.masks,
+    }  # fmt: skip
+    missing = [name for name, value in told.items() if value]
+    return [f"it also had {', '.join(missing)}, which this room cannot set"] if missing else []

@@ -32,6 +32,9 @@ ON_DEVICE: dict[str, Any] = {
 AT_ONCE: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 STOPPED = "stopped; what was there before is still there"
 
+ONE_AT_A_TIME = "one piece of work at a time: wait for the one that is under way, or stop it"
+NOT_TAKEN = "this was not taken: too many are waiting already; try again in a while"
+
 log = logging.getLogger("showtell.studio")
 
 
@@ -75,11 +78,11 @@ def asked(trigger: Any, studio: Studio, line: Any) -> Callable[..., Any]:
     def ask(request: gr.Request) -> dict[Any, Any]:
         ticket = visitor(studio, request).ask()
         wanted = ticket.state == "wanted"
-        return {number: ticket.number, line: widgets.busy(running.Update()) if wanted else gr.skip()}
+        return {number: ticket.number, line: widgets.busy(running.Update()) if wanted else widgets.said(ONE_AT_A_TIME)}
 
     follows = trigger(ask, None, [number, line], **AT_ONCE).success
 
-    def then(handler: Callable[..., Any], inputs: Any, outputs: list[Any]) -> Any:
+    def then(handler: Callable[..., Any], inputs: Any, outputs: list[Any]) -> None:
         def held(request: gr.Request, ticket: Any, *values: Any) -> Iterator[dict[Any, Any]]:
             state = visitor(studio, request).turn(ticket)
             if state == "wanted":
@@ -88,7 +91,8 @@ def asked(trigger: Any, studio: Studio, line: Any) -> Callable[..., Any]:
                 yield {line: widgets.said(STOPPED) if state == "stopped" else gr.skip()}
 
         told = inputs if isinstance(inputs, list) else [inputs]
-        return follows(held, [number, *told], outputs, **ON_DEVICE)
+        carried = follows(held, [number, *told], outputs, trigger_mode="multiple", **ON_DEVICE)
+        carried.failure(lambda: widgets.wrong(NOT_TAKEN), None, line, **AT_ONCE)
 
     return then
 

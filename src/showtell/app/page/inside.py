@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from ... import attending, overlays, predicting
+from ...errors import Cancelled
 from .. import telling
 from ..workshop import BASE, INSTRUCT
 from . import examples
 from .doing import AT_ONCE, asked, carried_out, friendly, stop, tried, visitor
-from .widgets import Picture, drop, heading, line, said, strip
+from .widgets import Number, Picture, Slider, drop, heading, line, said, strip
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -52,10 +53,10 @@ def build(studio: Studio) -> Inside:
                 elem_id="inside-lines",
                 info="One a line.",
             )  # fmt: skip
-            strength = gr.Slider(
+            strength = Slider(
                 0.05, 1, value=0.8, step=0.05, label="How much noise is on the picture", elem_id="inside-strength"
             )
-            seed = gr.Number(value=0, precision=0, minimum=0, label="Seed", elem_id="inside-seed")
+            seed = Number(value=0, precision=0, label="Seed", elem_id="inside-seed")
             with gr.Row():
                 look = gr.Button("Look", variant="primary", elem_id="inside-look")
                 halt = gr.Button("Stop", elem_id="inside-stop", min_width=80)
@@ -93,7 +94,11 @@ def _look(studio: Studio, room: Inside) -> Callable[..., Any]:
         wish = telling.Wish(lines=telling.lines_of(text))
         wish.check(studio.limits)
         looks = telling.called(studio.library(session.user), wish.lines) or None
-        told: dict[str, Any] = {"seed": telling.whole(seed) or 0, "learned": looks, "strength": float(strength)}
+        told: dict[str, Any] = {
+            "seed": telling.whole(seed) or 0,
+            "learned": looks,
+            "strength": telling.number(strength, "how much noise", 0.8),
+        }
         maps, branches, notes = yield from carried_out(
             session, lambda run: seen(run, studio, picture, wish, told), line=room.line
         )
@@ -122,6 +127,8 @@ def seen(
                 for word, values in zip(found.words, found.maps, strict=True)
             ]
             notes += found.notes
+        if run.cancelled():
+            raise Cancelled("stopped before the predictions")
         run.phase("predicting", 1, 2)
         predicted = predicting.predict(editor, picture, wish.words, **told)
     branches = [

@@ -105,6 +105,13 @@ def dressed() -> dict[str, Any]:
     theme = gr.themes.Base(
         primary_hue=gr.themes.colors.teal, neutral_hue=gr.themes.colors.stone, font=_FONTS, font_mono=_MONO,
         radius_size=gr.themes.sizes.radius_md,
+    ).set(  # text keeps 4.5 to 1 against what is behind it
+        body_text_color_subdued="*neutral_600", body_text_color_subdued_dark="*neutral_300",
+        block_info_text_color="*neutral_600", block_info_text_color_dark="*neutral_300",
+        block_label_text_color="*neutral_700", block_title_text_color="*neutral_700",
+        input_placeholder_color="*neutral_600", input_placeholder_color_dark="*neutral_400",
+        button_primary_background_fill="*primary_700", button_primary_background_fill_dark="*primary_700",
+        button_primary_background_fill_hover="*primary_800", button_primary_background_fill_hover_dark="*primary_800",
     )  # fmt: skip
     tips = json.dumps(words.TIPS).replace("</", "<\\/")
     head = f"<script>window.showtellTips = {tips};\n{asset('studio.js')}</script>"

@@ -4,9 +4,10 @@ const canvas = element.querySelector(".st-paint");
 const size = element.querySelector(".st-size");
 const pen = canvas.getContext("2d");
 const INK = "rgba(226, 72, 46, 1)";
-let erasing = false, last = null, strokes = [], shown = null;
+let erasing = false, last = null, strokes = [], shown = null, told = null;
 
 function say(mask) {
+  told = mask;
   props.value = { picture: shown, mask };
   trigger("input");
 }
@@ -63,21 +64,30 @@ element.querySelector(".st-clear").addEventListener("click", () => {
   pen.clearRect(0, 0, canvas.width, canvas.height);
   if (shown) tell();
 });
+function lay(mask) {
+  pen.clearRect(0, 0, canvas.width, canvas.height);
+  if (!mask) return;
+  const kept = new Image();
+  kept.onload = () => {
+    pen.globalCompositeOperation = "source-over";
+    if (told === mask) pen.drawImage(kept, 0, 0, canvas.width, canvas.height);
+  };
+  kept.src = mask;
+}
 function show() {
   const value = props.value || {};
-  const fresh = value.picture || null;
+  const fresh = value.picture || null, mask = value.mask || null;
   element.querySelector(".st-canvas").classList.toggle("st-empty", !fresh);
-  if (fresh === shown && value.mask !== null) return;
-  shown = fresh;
+  if (fresh === shown && mask === told) return; // what was painted here comes back
+  told = mask;
   strokes = [];
-  if (!fresh) { base.removeAttribute("src"); canvas.width = canvas.height = 1; return; }
+  if (!fresh) { shown = null; base.removeAttribute("src"); canvas.width = canvas.height = 1; return; }
+  if (fresh === shown) { lay(mask); return; }
+  shown = fresh;
   base.onload = () => {
     canvas.width = base.naturalWidth;
     canvas.height = base.naturalHeight;
-    if (!value.mask) return;
-    const kept = new Image();
-    kept.onload = () => pen.drawImage(kept, 0, 0, canvas.width, canvas.height);
-    kept.src = value.mask;
+    lay(mask);
   };
   base.src = fresh;
 }

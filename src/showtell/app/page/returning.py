@@ -21,15 +21,19 @@ if TYPE_CHECKING:
 Back = Callable[["Session", telling.Restored, Path], dict[Any, Any]]
 
 
-def dropped(studio: Studio, room: Any, back: Back) -> Callable[..., Any]:
-    """A handler for a picture that is dropped into a room: a result brings its settings ``back``."""
+def dropped(studio: Studio, room: Any, back: Back, cleared: dict[Any, Any]) -> Callable[..., Any]:
+    """A handler for a picture that is dropped into a room: a result brings its settings ``back``.
+
+    Any other picture, except the one that such a result was made from, makes the changes ``cleared``.
+    """
 
     def handler(given: Any, request: gr.Request) -> dict[Any, Any]:
         session = visitor(studio, request)
         picture = studio.picture(session, given)
         found = telling.restored(Path(given[0]), studio.library(session.user), studio.limits)
         if found is None:
-            return {room.line: said(f"{picture.size[0]} × {picture.size[1]} pixels", notes=picture.notes)}
+            fresh = {} if picture.pixels_sha256 == session.restored else cleared
+            return {**fresh, room.line: said(f"{picture.size[0]} × {picture.size[1]} pixels", notes=picture.notes)}
         return back(session, found, Path(given[0]))
 
     return tried(handler, room.line)
@@ -50,13 +54,14 @@ def with_input(
     return {**controls, room.line: said("its settings are back", notes=tuple(notes))}
 
 
-def as_input(studio: Studio, room: Any, then: str) -> Callable[..., Any]:
-    """A handler that makes the result at hand the picture; ``then`` says what to do with it."""
+def as_input(studio: Studio, room: Any, name: str, then: str) -> Callable[..., Any]:
+    """A handler that makes what the room ``name`` shows its picture; ``then`` says what to do with it."""
 
     def handler(request: gr.Request) -> dict[Any, Any]:
         session = visitor(studio, request)
-        if session.current is None:
+        made = session.current.get(name)
+        if made is None:
             raise TextError("there is no result yet")
-        return {room.picture: session.current.path, room.line: said(f"the result is now the picture; {then}")}
+        return {room.picture: made.path, room.line: said(f"the result is now the picture; {then}")}
 
     return tried(handler, room.line)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from . import examples
-from .widgets import Picture, drop, heading, line, strip
+from .widgets import Number, Picture, Slider, drop, heading, line, strip
 
 if TYPE_CHECKING:
     from ..studio import Studio
@@ -96,12 +96,10 @@ def _showing(studio: Studio) -> dict[str, Any]:
             elem_id="show-init",
             max_lines=1,
         )
-        steps = gr.Slider(10, studio.limits.learn_steps, value=200, step=10, label="Steps", elem_id="show-steps")
+        steps = Slider(10, studio.limits.learn_steps, value=200, step=10, label="Steps", elem_id="show-steps")
         with gr.Row():
-            rate = gr.Number(
-                value=0, label="Learning rate", info="0: the model's own", elem_id="show-rate", min_width=110
-            )
-            seed = gr.Number(value=0, precision=0, minimum=0, label="Seed", elem_id="show-seed", min_width=110)
+            rate = Number(value=0, label="Learning rate", info="0: the model's own", elem_id="show-rate", min_width=110)
+            seed = Number(value=0, precision=0, label="Seed", elem_id="show-seed", min_width=110)
     with gr.Row():
         learn = gr.Button("Learn it", variant="primary", elem_id="show-learn")
         stop = gr.Button("Stop", elem_id="show-stop", min_width=80)
@@ -154,8 +152,8 @@ def _applying() -> dict[str, Any]:
         with gr.Column(min_width=200):
             picture = drop("Picture", height=220, elem_id="show-picture", buttons=["fullscreen"])
             words = gr.Textbox(label="And say (if you like)", placeholder="at night", max_lines=3, elem_id="show-words")
-            strength = gr.Slider(0, 2, value=1, step=0.05, label="Strength", elem_id="show-strength")
-            seed = gr.Number(precision=0, minimum=0, label="Seed", elem_id="show-apply-seed")
+            strength = Slider(0, 2, value=1, step=0.05, label="Strength", elem_id="show-strength")
+            seed = Number(precision=0, label="Seed", elem_id="show-apply-seed")
             with gr.Row():
                 apply = gr.Button("Use it", variant="primary", elem_id="show-apply", min_width=100)
                 stop = gr.Button("Stop", elem_id="show-apply-stop", min_width=70)

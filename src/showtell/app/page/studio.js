@@ -2,6 +2,10 @@
 (() => {
   const ROOMS = ["tell", "show", "describe", "inside"];
   const RUN = { tell: "tell-run", show: "show-learn", describe: "describe-run", inside: "inside-look" };
+  const STOP = {
+    "tell-line": "tell-stop", "show-line": "show-stop", "show-apply-line": "show-apply-stop",
+    "describe-line": "describe-stop", "inside-line": "inside-stop",
+  };
   const visible = (id) => {
     const found = document.getElementById(id);
     return found && found.offsetParent !== null ? found : null;
@@ -21,12 +25,24 @@
       setTimeout(() => wanted.some(press), 120);
       event.preventDefault();
     } else if (event.key === "Escape") {
-      ROOMS.map((room) => `${room}-stop`).concat("show-apply-stop").some(press);
+      // it closes lists and whole-screen pictures first
+      if (document.fullscreenElement || document.querySelector('[role="listbox"], [role="dialog"], .fullscreen')) return;
+      const going = Object.entries(STOP).find(([line]) => visible(line) && document.querySelector(`#${line} .st-busy`));
+      if (going) press(going[1]);
     } else if (event.altKey && /^[1-4]$/.test(event.key)) {
-      const tabs = document.querySelectorAll('#st-rooms button[role="tab"]');
+      // on a narrow page the last ones are in a menu
+      const tabs = document.querySelectorAll('#st-rooms button[role="tab"], #st-rooms .overflow-dropdown button');
       const tab = tabs[Number(event.key) - 1];
       if (tab) { tab.click(); tab.focus(); event.preventDefault(); }
     }
+  });
+  // A slider that was moved by keys is released a moment after the last one.
+  let letting = null;
+  document.addEventListener("keyup", (event) => {
+    const slider = event.target.closest && event.target.closest("#describe-eta input");
+    if (!slider || !(event.key.startsWith("Arrow") || ["Home", "End", "PageUp", "PageDown", "Enter"].includes(event.key))) return;
+    clearTimeout(letting);
+    letting = setTimeout(() => document.querySelector("#describe-eta input[type=range]").dispatchEvent(new Event("pointerup", { bubbles: true })), 500);
   });
   const tell = () => {
     for (const [id, tip] of Object.entries(window.showtellTips || {})) {

@@ -11,7 +11,7 @@ from ... import fitting, schedulers
 from .. import telling
 from ..workshop import INSTRUCT
 from . import examples, words
-from .widgets import Picture, drop, heading, line, painter, strip
+from .widgets import Number, Picture, Slider, drop, heading, line, painter, strip
 
 if TYPE_CHECKING:
     from ..studio import Studio
@@ -106,12 +106,12 @@ def _asking(studio: Studio) -> dict[str, Any]:
             visible=len(choices) > 1,
         )
         weights = [
-            gr.Slider(0, 2, value=1, step=0.05, label=f"Weight of line {number + 1}", visible=False,
+            Slider(0, 2, value=1, step=0.05, label=f"Weight of line {number + 1}", visible=False,
             elem_id=f"tell-weight-{number + 1}")
             for number in range(studio.limits.instructions)
         ]  # fmt: skip
     with gr.Row(elem_classes=["st-seed"]):
-        seed = gr.Number(precision=0, minimum=0, label="Seed", elem_id="tell-seed", min_width=110)
+        seed = Number(precision=0, label="Seed", elem_id="tell-seed", min_width=110)
         dice = gr.Button("New seed", elem_id="tell-dice", size="sm", min_width=80)
         lock = gr.Checkbox(value=False, label="Keep this seed", elem_id="tell-lock", min_width=110)
     with gr.Row():
@@ -127,13 +127,13 @@ def _asking(studio: Studio) -> dict[str, Any]:
 def _settings(studio: Studio) -> dict[str, Any]:
     with gr.Accordion("More settings", open=False, elem_id="tell-settings"):
         own = studio.workshop.defaults(INSTRUCT, studio.workshop.methods(INSTRUCT)[0])
-        steps = gr.Slider(
+        steps = Slider(
             1, studio.limits.steps, value=own.num_inference_steps, step=1, label="Steps", elem_id="tell-steps"
         )
-        scale = gr.Slider(
+        scale = Slider(
             1, 20, value=own.guidance_scale, step=0.1, label="Closeness to the words", elem_id="tell-words-scale"
         )
-        beside = gr.Slider(
+        beside = Slider(
             0,
             5,
             value=own.image_guidance_scale,
@@ -144,7 +144,7 @@ def _settings(studio: Studio) -> dict[str, Any]:
         negative = gr.Textbox(label="What it should not be", elem_id="tell-negative", max_lines=2)
         fit = gr.Radio(list(fitting.FITS), value="fit", label="Fit", elem_id="tell-fit")
         with gr.Row():
-            resolution = gr.Number(
+            resolution = Number(
                 value=0, precision=0, label="Size", info="0: the model's own", elem_id="tell-resolution", min_width=110
             )
             samplers = [OWN_SCHEDULER, *schedulers.names()]
@@ -204,7 +204,7 @@ def _many(studio: Studio) -> dict[str, Any]:
     settings = ["nothing", *AXES]
     with gr.Accordion("Many at once", open=False, elem_id="tell-many"):
         with gr.Row():
-            count = gr.Slider(
+            count = Slider(
                 2, min(16, studio.limits.tiles), value=4, step=1, label="Variations over seeds", elem_id="tell-count"
             )
             vary = gr.Button("Make variations", elem_id="tell-vary", min_width=120)
@@ -240,7 +240,7 @@ def wish(studio: Studio, values: list[Any], masks: dict[int, Any]) -> telling.Wi
         num_inference_steps=telling.whole(steps),
         guidance_scale=scale, image_guidance_scale=beside, negative_prompt=negative or "", fit=fit,
         resolution=telling.whole(resolution) or None, scheduler=None if scheduler == OWN_SCHEDULER else scheduler,
-        weights=tuple(float(weight) for weight in weights), more=more or {},
+        weights=telling.numbers([1 if weight is None else weight for weight in weights], "weights"), more=more or {},
         masks={number: mask for number, mask in masks.items() if number >= 0}, mask=masks.get(-1),
     )  # fmt: skip
     found.check(studio.limits)

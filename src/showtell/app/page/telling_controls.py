@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,14 +34,16 @@ def wire(studio: Studio, room: Tell) -> Any:
     )
     room.method.input(_by_method(studio, room), room.method, own, **AT_ONCE)
     room.picture.change(_new_picture(studio, room), room.picture, [room.painter, room.whose, room.line], **AT_ONCE)
-    room.whose.input(_turned(studio, room), [room.picture, room.whose], [room.painter, room.line], **AT_ONCE)
+    room.whose.change(_turned(studio, room), [room.picture, room.whose], [room.painter, room.line], **AT_ONCE)
     room.painter.input(_painted(studio, room), [room.painter, room.picture, room.whose], room.line, **AT_ONCE)
     back = [room.picture, *room.settings, room.line, room.slider, room.download, room.again, room.overlay]
     room.strip.select(_returned(studio, room), None, back, **AT_ONCE)
     room.grid.select(_returned(studio, room, grid=True), None, back, **AT_ONCE)
-    again = returning.as_input(studio, room, "say what else should change")
+    again = returning.as_input(studio, room, "tell", "say what else should change")
     room.again.click(again, None, [room.picture, room.line], **AT_ONCE)
-    room.picture.upload(returning.dropped(studio, room, _back(studio, room)), room.picture, back, **AT_ONCE)
+    room.picture.upload(
+        returning.dropped(studio, room, _back(studio, room), {room.more: {}}), room.picture, back, **AT_ONCE
+    )
     return room.gallery.select(_example(studio, room), None, back, **AT_ONCE)
 
 
@@ -66,9 +69,9 @@ def _by_lines(room: Tell) -> Callable[..., Any]:
             slider: gr.Slider(visible=apart and bool(label), label=f"Weight: {label[:60]}")
             for slider, label in zip(room.weights, labels, strict=True)
         }
-        choices = [ALL_LINES, *(f"line {number}: {line[:60]}" for number, line in enumerate(lines, start=1))]
-        kept = next((choice for choice in choices if _line_number(choice) == _line_number(whose)), ALL_LINES)
-        return {**sliders, room.whose: gr.Dropdown(choices=choices, value=kept)}
+        each = [(f"line {number}: {line[:60]}", f"line {number}") for number, line in enumerate(lines, start=1)]
+        kept = whose if _line_number(whose) < len(lines) else ALL_LINES
+        return {**sliders, room.whose: gr.Dropdown(choices=[(ALL_LINES, ALL_LINES), *each], value=kept)}
 
     return by_lines
 
@@ -174,6 +177,8 @@ def _back(studio: Studio, room: Tell) -> returning.Back:
                 room.line: said(f"it was made by {method}, which is not among the methods of this room: see Describe")
             }
         session.awaited = (found.input.pixels_sha256, found.masks)
+        session.restored = found.input.pixels_sha256
+        found = dataclasses.replace(found, notes=(*found.notes, *_unseen(studio, found)))
         if session.recall(found.input.pixels_sha256) is not None:
             session.put(found.input.pixels_sha256)  # also where the picture is there already, and so does not change
         return returning.with_input(room, session, found, result, controls(studio, room, found.wish))
@@ -181,11 +186,25 @@ def _back(studio: Studio, room: Tell) -> returning.Back:
     return back
 
 
+def _unseen(studio: Studio, found: telling.Restored) -> list[str]:
+    """What comes back with a result and stands in no control of its own."""
+    default, notes = studio.workshop.defaults(INSTRUCT, found.wish.method), []
+    told = {name: value for name, value in found.wish.more.items() if value != getattr(default, name, value)}
+    if told:
+        notes.append(
+            f"also set: {', '.join(f'{name} {value}' for name, value in told.items())}; another picture clears it"
+        )
+    places = ["all lines" if number < 0 else f"line {number + 1}" for number in sorted(found.masks)]
+    if places:
+        notes.append(f"a place is painted for {', '.join(places)}: see “Paint where it may happen”")
+    return notes
+
+
 def _returned(studio: Studio, room: Tell, *, grid: bool = False) -> Callable[..., Any]:
     def returned(event: gr.SelectData, request: gr.Request) -> dict[Any, Any]:
         session = visitor(studio, request)
         made = session.tile(int(event.index)) if grid else session.result(int(event.index))
-        session.current = made
+        session.current["tell"] = made
         found = telling.restored(made.path, studio.library(session.user), studio.limits)
         changes = {} if found is None else _back(studio, room)(session, found, made.path)
         seen = shown(room, session, made)

@@ -88,20 +88,23 @@ def _many(
 ) -> Iterator[dict[Any, Any]]:
     session = visitor(studio, request)
     picture = studio.picture(session, given)
-    grids.check(across, down, studio.workshop.defaults(INSTRUCT, wanted.method), studio.limits)
+    grids.check(wanted, across, down, studio.workshop.defaults(INSTRUCT, wanted.method), studio.limits)
     library = studio.library(session.user)
 
     def tiles(made: tuple[Made, ...]) -> dict[Any, Any]:
         columns = len(across.values)
-        return {room.grid: gr.Gallery([(each.path, each.caption) for each in made], visible=True, columns=columns)}
+        earlier = gr.Gallery([(each.path, each.caption) for each in session.results], selected_index=None)
+        return {
+            room.strip: earlier,
+            room.grid: gr.Gallery([(each.path, each.caption) for each in made], visible=True, columns=columns),
+        }
 
     made = yield from carried_out(
         session, lambda run: grids.make(run, studio.workshop, library, session, picture, wanted, across, down),
         line=room.line, preview=room.preview, shown=tiles,
     )  # fmt: skip
-    sheet = session.file("png")
+    sheet = session.file("grid.png")
     grids.sheet(across, down, made, wanted.caption).save(sheet)
-    session.grid = made
     yield {
         **shown(room, session, made[-1]), **tiles(tuple(made)),
         room.line: said(f"{len(made)} pictures; click one in the grid to see it above"),

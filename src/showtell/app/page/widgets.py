@@ -56,6 +56,22 @@ with _no_stub():
                 return None
             return payload.path, Path(payload.orig_name or payload.path).name
 
+    class Slider(gr.Slider):
+        """A slider whose value comes as it is: what is out of range is said in its place, where Gradio would cover the page."""
+
+        is_template = True
+
+        def preprocess(self, payload: Any) -> Any:
+            return payload
+
+    class Number(gr.Number):
+        """A number that comes as it is, as ``Slider``'s."""
+
+        is_template = True
+
+        def preprocess(self, payload: Any) -> Any:
+            return payload
+
 
 def drop(label: str, **options: Any) -> Picture:
     """A picture to be dropped."""
