@@ -100,7 +100,8 @@ class Page:
                 for number, value in zip(handler["outputs"], values, strict=True):
                     if value != {"__type__": "update"}:
                         yield self.names[number] or str(number), value
-            waiting += [each for each in self.handlers if each.get("trigger_after") == handler["id"]]
+            follow = [each for each in self.handlers if each.get("trigger_after") == handler["id"]]
+            waiting += [each for each in follow if not each["trigger_only_on_failure"]]
 
     def _run(self, handler: dict[str, Any], of: Any) -> Iterator[list[Any]]:
         body = {

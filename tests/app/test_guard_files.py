@@ -24,7 +24,7 @@ LIMITS = Limits(upload_bytes=100_000, json_bytes=20_000)
 SECRET = b"the canary sings"
 FIRST = "pictures are uploaded first: POST them to /gradio_api/upload"
 META = {"meta": {"_type": "gradio.FileData"}}
-fuzz = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+fuzz = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def png(**options) -> bytes:

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -115,12 +115,14 @@ def test_strength_one_is_the_look_and_strength_zero_the_empty_instruction(pipe):
     assert torch.equal((look / 2).embeds, (look * 0.5).embeds)
 
 
+@settings(max_examples=30)
 @given(st.floats(-3, 3), st.floats(-3, 3))
 def test_strengths_multiply(pipe, s, t):
     look = made(pipe)
     assert torch.allclose(((look * s) * t).embeds, (look * (s * t)).embeds, atol=1e-4)
 
 
+@settings(max_examples=20)
 @given(st.floats(-2, 2), st.floats(-2, 2))
 def test_mixing_is_a_vector_space_with_the_empty_instruction_as_origin(pipe, s, t):
     a, b = made(pipe), made(pipe, "other", seed=1)
