@@ -45,7 +45,7 @@ def taught(rooms: Rooms, pair, name: str, *, steps: int) -> None:
 
 
 def test_an_edit_is_shown_kept_and_used(rooms, pair, tmp_path):
-    taught(rooms, pair, "old film", steps=60)
+    taught(rooms, pair, "old film", steps=30)
     rooms.tab.locator("#show-curve canvas, #show-curve svg").first.wait_for(timeout=40_000)
     rooms.until("learned <old-film>", "show-line")
     assert rooms.pictures("show-growth") >= 2

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -472,6 +473,11 @@ def test_a_kill_loses_nothing_and_doubles_nothing(how, serve, tmp_path):
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         assert reached.wait(120)
+        journal, until = tmp_path / "t.journal.jsonl", time.monotonic() + 60
+        while (
+            journal.read_bytes().count(b"\n") < 6 and time.monotonic() < until
+        ):  # answers on their way are no rows yet
+            time.sleep(0.01)
         process.send_signal(how)
         if how == signal.SIGINT:
             threading.Timer(0.3, go.set).start()  # what is on its way is waited for

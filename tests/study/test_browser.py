@@ -139,6 +139,7 @@ def test_two_tabs_of_one_browser_are_one_participant(chromium, made):
         second = tab.context.new_page()
         second.goto(page.as_uri())
         second.keyboard.press("Enter")
+        second.wait_for_function("document.getElementById('where').textContent.startsWith('Question 2 ')")
         second.keyboard.press("2")
         here = asked(second, key)
         tab.wait_for_function("document.getElementById('where').textContent.startsWith('Question 2 ')")
