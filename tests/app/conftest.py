@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.helpers import browser as browsers
+from tests.helpers.rooms import Rooms
 from tests.helpers.studio import running
 
 
@@ -19,3 +20,9 @@ def studio(tmp_path_factory):
     pytest.importorskip("gradio")
     with running(tmp_path_factory.mktemp("library")) as found:
         yield found
+
+
+@pytest.fixture
+def rooms(browser, studio):
+    with browsers.page(browser, f"{studio.address}/") as tab:
+        yield Rooms(tab)

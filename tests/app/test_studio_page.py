@@ -13,12 +13,6 @@ from tests.helpers import browser as browsers
 from tests.helpers.rooms import Rooms
 
 
-@pytest.fixture
-def rooms(browser, studio):
-    with browsers.page(browser, f"{studio.address}/") as tab:
-        yield Rooms(tab)
-
-
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory):
     """A scene's file, and the case."""

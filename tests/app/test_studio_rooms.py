@@ -13,12 +13,6 @@ from tests.helpers import browser as browsers
 from tests.helpers.rooms import Rooms
 
 
-@pytest.fixture
-def rooms(browser, studio):
-    with browsers.page(browser, f"{studio.address}/") as tab:
-        yield Rooms(tab)
-
-
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
     """Pictures before and after an edit, and another one that it fits."""

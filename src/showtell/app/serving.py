@@ -10,7 +10,7 @@ import socket
 import tempfile
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -111,17 +111,16 @@ def _launched(blocks: Any, settings: Settings, port: int, scratch: Path) -> str:
     return shared or local
 
 
-def wait(stop: threading.Event | None = None, then: Callable[[], Any] = lambda: None) -> None:
-    """Until Ctrl-C, SIGTERM or ``stop``."""
+def wait() -> None:
+    """Until Ctrl-C or SIGTERM."""
     import signal
 
-    stop = stop or threading.Event()
+    stop = threading.Event()
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda *_: stop.set())
     with contextlib.suppress(KeyboardInterrupt):
         while not stop.wait(0.5):
             pass
-    then()
 
 
 def _free_port(settings: Settings) -> int:

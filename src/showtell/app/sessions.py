@@ -87,7 +87,6 @@ class Session:
     waiting: dict[int, Ticket] = field(default_factory=dict)
     grid: list[Made] = field(default_factory=list)
     current: dict[str, Made] = field(default_factory=dict)
-    seen: float = field(default_factory=time.monotonic)
     _pictures: OrderedDict[str, Path] = field(default_factory=OrderedDict)
     _copies: dict[tuple[Any, ...], Path] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
@@ -280,7 +279,6 @@ class Sessions:
                 self._all[key] = Session(user=user or "", folder=folder, limits=self.limits)
             self._all.move_to_end(key)
             found = self._all[key]
-            found.seen = time.monotonic()
             idle = [k for k, s in self._all.items() if s.run is None and s is not found]
             gone = [self._all.pop(k) for k in idle[: max(0, len(self._all) - self.limits.sessions)]]
         for each in gone:

@@ -56,8 +56,13 @@ def shown(room: Tell, session: Session, made: Made) -> dict[Any, Any]:
         room.download: gr.DownloadButton(value=made.path, interactive=True),
         room.again: gr.Button(interactive=True),
         room.overlay: gr.Image(value=made.overlay, visible=made.overlay is not None),
-        room.strip: gr.Gallery([(each.path, each.caption) for each in session.results], selected_index=None),
+        room.strip: earlier(session),
     }
+
+
+def earlier(session: Session) -> gr.Gallery:
+    """The strip of results, the newest first."""
+    return gr.Gallery([(each.path, each.caption) for each in session.results], selected_index=None)
 
 
 def _by_lines(room: Tell) -> Callable[..., Any]:
@@ -135,12 +140,8 @@ def _painted(studio: Studio, room: Tell) -> Callable[..., Any]:
 
 def controls(studio: Studio, room: Tell, found: telling.Wish) -> dict[Any, Any]:
     """A wish on the controls; its seed is kept."""
-    own = (
-        scales(studio, found.method)
-        if found.method in studio.workshop.methods(INSTRUCT)
-        else [None] * len(telling.SCALES)
-    )
     told = [getattr(found, name) for name in telling.SCALES]
+    own = scales(studio, found.method)
     numbers = [default if value is None else value for value, default in zip(told, own, strict=True)]
     weights = [*found.weights, *[1.0] * len(room.weights)]
     changes = {

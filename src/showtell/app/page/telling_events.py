@@ -13,7 +13,7 @@ from ..workshop import INSTRUCT
 from . import telling_controls
 from .doing import AT_ONCE, asked, carried_out, friendly, stop, visitor
 from .tell import Tell, wish
-from .telling_controls import shown
+from .telling_controls import earlier, shown
 from .widgets import said
 
 if TYPE_CHECKING:
@@ -93,9 +93,8 @@ def _many(
 
     def tiles(made: tuple[Made, ...]) -> dict[Any, Any]:
         columns = len(across.values)
-        earlier = gr.Gallery([(each.path, each.caption) for each in session.results], selected_index=None)
         return {
-            room.strip: earlier,
+            room.strip: earlier(session),
             room.grid: gr.Gallery([(each.path, each.caption) for each in made], visible=True, columns=columns),
         }
 
