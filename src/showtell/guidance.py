@@ -39,6 +39,12 @@ class Guidance(Protocol):
         ...
 
 
+def at(rule: Guidance, step: int) -> Guidance:
+    """The rule of one step (from 0): a rule that changes on the way says which with a method ``at(step)`` of its own."""
+    changes = getattr(rule, "at", None)
+    return rule if changes is None else changes(step)
+
+
 @dataclass(frozen=True, kw_only=True)
 class TwoCondition:
     """InstructPix2Pix's guidance on picture and text (its equation 3).

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .attention import BranchContext
 from .conditioning import Conditioning
 from .guidance import Guidance
+from .guidance import at as guidance_at
 from .networks import Network
 
 if TYPE_CHECKING:
@@ -71,9 +72,10 @@ class GuidedDenoiser:
     text_mask: Callable[[int], LatentMask | None] | None = None
 
     def __call__(self, x: Latents, t: Any, i: int) -> Latents:
-        eps = self.predicted(x, t, i, self.guidance.branches)
+        guidance = guidance_at(self.guidance, i)
+        eps = self.predicted(x, t, i, guidance.branches)
         mask = self.text_mask(i) if self.text_mask is not None else None
-        return self.guidance.combine(eps, text_mask=mask)
+        return guidance.combine(eps, text_mask=mask)
 
     def predicted(self, x: Latents, t: Any, i: int, branches: tuple[str, ...]) -> dict[str, torch.Tensor]:
         """What the network says in each of ``branches``, which need not be the guidance's; as (B, 4, h, w) each."""
