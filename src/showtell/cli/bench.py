@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from showtell.cli import bench_foi, bench_inversion, bench_ip2p, bench_visii, console, options, outputs
+from showtell.cli import bench_foi, bench_inversion, bench_ip2p, bench_student, bench_visii, console, options, outputs
 
 EPILOG = "Example: showtell bench starter --count 100 -o figures.json"
 
@@ -20,6 +20,7 @@ def register(app: typer.Typer) -> None:
     bench.command("foi", epilog=bench_foi.EPILOG)(bench_foi.foi)
     bench.command("inversion", epilog=bench_inversion.EPILOG)(bench_inversion.inversion)
     bench.command("ip2p", epilog=bench_ip2p.EPILOG)(bench_ip2p.ip2p)
+    bench.command("student", epilog=bench_student.EPILOG)(bench_student.student)
     app.add_typer(bench, name="bench")
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from showtell import files
-from showtell.cli import console, options, train_instruct
+from showtell.cli import console, options, train_distill, train_instruct
 from showtell.errors import Cancelled, OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -23,9 +23,12 @@ Stage = Literal["data", "clip", "autoencoder", "base", "instruct"]
 
 
 def register(app: typer.Typer) -> None:
-    train = typer.Typer(help="Train models: the starters from nothing, or an editor of your own.", epilog=EPILOG)
+    train = typer.Typer(
+        help="Train models: the starters from nothing, an editor of your own, or a faster one.", epilog=EPILOG
+    )
     train.command("starter", epilog=EPILOG)(starter)
     train_instruct.register(train)
+    train_distill.register(train)
     app.add_typer(train, name="train")
 
 

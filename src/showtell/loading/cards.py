@@ -9,9 +9,11 @@ from typing import Any
 
 from ..errors import ModelError
 
-STARTERS = ("starter", "starter-base", "starter-clip")
+STARTERS = ("starter", "starter-base", "starter-clip", "starter-fast")
 #: The model card that ``export`` writes beside the weights, and that loading a folder reads.
 CARD = "showtell_card.json"
+#: Low-rank adapters, as ``load_lora_weights`` of stock pipelines finds them.
+ADAPTERS = "pytorch_lora_weights.safetensors"
 
 
 def starters_dir() -> Path:

@@ -10,7 +10,7 @@ from typing import Any
 
 from .. import files
 from ..errors import ModelError, OutputError
-from .cards import CARD, starter_card, starters_dir
+from .cards import ADAPTERS, CARD, starter_card, starters_dir
 from .quiet import one_line, silent
 
 
@@ -53,6 +53,8 @@ def starter_pipeline(name: str, dtype: Any) -> Any:
 
     if name == "starter-clip":
         raise ModelError("starter-clip is a CLIP model and cannot edit: use starter or starter-base")
+    if name == "starter-fast":
+        return _fast(dtype)
     root = starters_dir()
     if not os.path.isdir(root):
         raise ModelError(
@@ -77,6 +79,32 @@ def starter_pipeline(name: str, dtype: Any) -> Any:
         instruct = name == "starter"
         cls = diffusers.StableDiffusionInstructPix2PixPipeline if instruct else diffusers.StableDiffusionPipeline
         return cls(**parts)
+
+
+def _fast(dtype: Any) -> Any:
+    """The starter with the adapters of its student, and the scheduler that a student is sampled with."""
+    from diffusers import LCMScheduler
+
+    folder = starters_dir() / "unet-fast"
+    if not (folder / ADAPTERS).is_file():
+        raise ModelError(
+            f"starter-fast: its adapters are not in {folder}: reinstall showtell, or make them with 'showtell train distill "
+            "--preset starter-fast' and edit with the folder that it writes"
+        )
+    pipe = adapted(starter_pipeline("starter", dtype), folder)
+    pipe.scheduler = LCMScheduler.from_config({**pipe.scheduler.config, "clip_sample": False})
+    return pipe
+
+
+def adapted(pipe: Any, folder: Path) -> Any:
+    """A pipeline with the adapters of a folder put into the UNet's weights. Raises ``ModelError`` where they do not fit."""
+    with one_line(str(folder)):
+        pipe.load_lora_weights(str(folder), weight_name=ADAPTERS, local_files_only=True, use_safetensors=True)
+        if not getattr(pipe.unet, "peft_config", None):  # the libraries pass over adapters that fit nowhere
+            raise ModelError(f"{folder}: its adapters belong to another network")
+        pipe.fuse_lora(components=["unet"])
+        pipe.unload_lora_weights()
+    return pipe
 
 
 def own_clip(root: Path) -> Any:

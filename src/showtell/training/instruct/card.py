@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from showtell import loading
+from showtell.training.instruct import distilling
 
 if TYPE_CHECKING:
     from .settings import Config
 
-_COMMAND = "showtell train instruct"
 _GUIDANCE = ("num_inference_steps", "guidance_scale", "image_guidance_scale")
 
 
@@ -35,7 +35,7 @@ def as_json(told: Told) -> dict[str, Any]:
     found: dict[str, Any] = {
         "kind": "instruct",
         "note": f"Trained by showtell from {_start(config)}; its figures are about the data that it was trained on.",
-        "command": _COMMAND,
+        "command": command(config),
         "defaults": {"ip2p": guidance(config)},
         "figures": dict(told.figures),
         "training": {"learned": told.learned, "widened": told.widened, "configuration": published(config)},
@@ -45,14 +45,20 @@ def as_json(told: Told) -> dict[str, Any]:
     return found
 
 
+def command(config: Config) -> str:
+    """The command that trains such a model."""
+    return "showtell train instruct" if config.distill is None else "showtell train distill"
+
+
 def guidance(config: Config) -> dict[str, Any]:
     """What the validation edits with, and what the card recommends: the configuration's values, else those that the start's
-    card has; what neither has is the paper's.
+    card has; what neither has is the paper's. A student's own come first of all: guidance is in it already.
     """
+    own = {} if config.distill is None else distilling.sampled_with(config.distill)
     tuned = loading.card_of(config.model).get("defaults", {}).get("ip2p", {})
     found = {name: getattr(config.validate, name) for name in _GUIDANCE}
     found = {name: tuned.get(name) if value is None else value for name, value in found.items()}
-    return {name: value for name, value in found.items() if value is not None}
+    return {name: value for name, value in found.items() if value is not None} | own
 
 
 def published(config: Config) -> dict[str, Any]:
@@ -88,7 +94,22 @@ def _about(told: Told) -> str:
     widened = " and the first convolution" if config.lora and told.widened else ""
     return (
         f"An editor of pictures by instructions (InstructPix2Pix), trained by showtell. {what}{widened} learned: "
-        f"{told.learned:,} numbers. It grew out of {start} and the other networks are as they were there."
+        f"{told.learned:,} numbers. It grew out of {start} and the other networks are as they were there.{_student(config)}"
+    )
+
+
+def _student(config: Config) -> str:
+    if config.distill is None:
+        return ""
+    s_T, s_I = distilling.scales(config)
+    few = (
+        f", and it needs {config.distill.num_inference_steps} steps or so"
+        if config.distill.kind == "consistency"
+        else ""
+    )
+    return (
+        f" It was distilled from its start guided with s_T {s_T:g} and s_I {s_I:g}: one evaluation of the network a step, "
+        f"without guidance{few}."
     )
 
 
@@ -102,20 +123,29 @@ def _use(told: Told) -> str:
     own = ""
     if start in loading.STARTERS:
         own = f"\n\n`showtell models export {start} {start}` writes the start as the folder that diffusers loads."
+    scheduler = _scheduler(told.config)
+    needed = f"{'LCMScheduler, ' if scheduler else ''}StableDiffusionInstructPix2PixPipeline"
     where = (
         "this folder, or its name on the hub" if told.whole else "this folder; `hf download` fetches it from the hub"
     )
     return (
         f"## How to use it\n\n`FOLDER` is {where}.{note}\n\n"
         f'```console\n$ showtell edit photo.png "make it a watercolor" --model {place} -o edited.png\n```\n\n'
-        "```python\nfrom diffusers import StableDiffusionInstructPix2PixPipeline\n\n"
-        f'pipe = StableDiffusionInstructPix2PixPipeline.from_pretrained("{start}", safety_checker=None){adapters}\n'
+        f"```python\nfrom diffusers import {needed}\n\n"
+        f'pipe = StableDiffusionInstructPix2PixPipeline.from_pretrained("{start}", safety_checker=None){adapters}{scheduler}\n'
         f'edited = pipe("make it a watercolor", image=photo{_scales(told.config)}).images[0]\n```{own}'
     )
 
 
 def _scales(config: Config) -> str:
-    return "".join(f", {name}={value}" for name, value in guidance(config).items())
+    return "".join(f", {name}={value}" for name, value in guidance(config).items() if name != "scheduler")
+
+
+def _scheduler(config: Config) -> str:
+    """What a stock pipeline must be told before a student of few steps is sampled."""
+    if guidance(config).get("scheduler") != distilling.SCHEDULER:
+        return ""
+    return "\npipe.scheduler = LCMScheduler.from_config(pipe.scheduler.config)"
 
 
 def _training(told: Told) -> str:
@@ -131,8 +161,10 @@ def _training(told: Told) -> str:
         "precision": {"no": "float32"}.get(train.precision, train.precision),
         "seed": str(config.seed),
     }
+    if config.distill is not None:
+        del rows["left out"]
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
-    return f"## Training\n\nMade by `{_COMMAND}`.\n\n| | |\n| --- | --- |\n{table}\n\n{_configuration(config)}"
+    return f"## Training\n\nMade by `{command(config)}`.\n\n| | |\n| --- | --- |\n{table}\n\n{_configuration(config)}"
 
 
 def _configuration(config: Config) -> str:

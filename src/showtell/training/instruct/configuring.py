@@ -13,9 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from showtell.errors import UsageError
-from showtell.training.instruct.settings import Config, Data, Lora, Save, Train, Validate
+from showtell.training.instruct.settings import Config, Data, Distill, Lora, Save, Train, Validate
 
-SECTIONS: dict[str, Any] = {"data": Data, "train": Train, "lora": Lora, "validate": Validate, "save": Save}
+SECTIONS: dict[str, Any] = {
+    "data": Data,
+    "train": Train,
+    "lora": Lora,
+    "distill": Distill,
+    "validate": Validate,
+    "save": Save,
+}
 _FREE = {"data.options", "data.held_out_options"}
 """Keys whose own keys are a loader's."""
 
@@ -59,7 +66,7 @@ def _check_keys(told: Any, kind: Any, path: str) -> None:
     for key, value in told.items():
         if key not in known:
             raise UsageError(f"{path}{key!s:.80} is not a key of the configuration: there is {', '.join(known)}")
-        if kind is Config and key in SECTIONS and not (key == "lora" and value is None):
+        if kind is Config and key in SECTIONS and not (key in ("lora", "distill") and value is None):
             _check_keys(value, SECTIONS[key], f"{key}.")
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from showtell import loading, models
 from showtell.errors import ModelError, UsageError
 from showtell.training.denoiser import widen
-from showtell.training.instruct import lora
+from showtell.training.instruct import distilling, lora
 from showtell.training.instruct.settings import Config, Train
 from showtell.training.loop import decay_at
 
@@ -23,6 +23,7 @@ class Network:
     """An instruct pipeline whose UNet learns; ``widened`` says that it was a text-to-image one. ``weights`` is the fingerprint of
     the pipeline before any step, ``learned`` the parameters that learn, by their names. ``checker``, the pipeline's safety
     checker if it has one, is out of it meanwhile: it has no part in training, and takes as much memory as the text encoder.
+    ``teacher`` is a ``distilling.Teacher`` where the UNet is a student.
     """
 
     pipe: Any
@@ -30,6 +31,7 @@ class Network:
     weights: str
     learned: dict[str, nn.Parameter]
     checker: Any = None
+    teacher: Any = None
 
     def whole(self) -> None:
         """The pipeline has its safety checker again, as it is to be saved."""
@@ -50,6 +52,7 @@ def load(config: Config, *, device: str = "auto") -> Network:
             f"{config.model}: cannot be trained to follow instructions: give a text-to-image model (4 input channels) or an "
             "instruct model (8)"
         )
+    distilling.check(config, kind)
     if kind == "base":
         pipe = _instruct(pipe)
     checker = getattr(pipe, "safety_checker", None)
@@ -58,7 +61,7 @@ def load(config: Config, *, device: str = "auto") -> Network:
         checker.to("cpu")
     for part in models.part_names(pipe):
         getattr(pipe, part).requires_grad_(False).eval()
-    weights = models.weights_hash(pipe)
+    weights, teacher = models.weights_hash(pipe), distilling.teacher(config, pipe.unet)
     if config.lora is None:
         pipe.unet.requires_grad_(True)
     else:
@@ -66,7 +69,9 @@ def load(config: Config, *, device: str = "auto") -> Network:
     if config.train.gradient_checkpointing:
         pipe.unet.enable_gradient_checkpointing()
     learned = {name: p for name, p in pipe.unet.named_parameters() if p.requires_grad}
-    return Network(pipe=pipe, widened=kind == "base", weights=weights, learned=learned, checker=checker)
+    return Network(
+        pipe=pipe, widened=kind == "base", weights=weights, learned=learned, checker=checker, teacher=teacher
+    )
 
 
 def _instruct(base: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from showtell import files, loading
 from showtell.errors import OutputError
+from showtell.schedulers import fresh_scheduler
 
 from . import card, lora
 
@@ -56,7 +57,7 @@ def save_model(
     try:
         with loading.silent(), files.folder_atomic(folder, marker=loading.CARD, force=force) as new:
             if whole:
-                _save_pipeline(pipe, unet_state, new)
+                _save_pipeline(pipe, unet_state, new, config)
             if config.lora is not None:
                 lora.save(pipe.unet, new, pipe, state=unet_state)
             _write(new / loading.CARD, json.dumps(card.as_json(told), indent=1, ensure_ascii=False) + "\n")
@@ -74,9 +75,11 @@ def _title(folder: Path) -> str:
     return place.parent.name if place.name == "model" and place.parent.name else place.name
 
 
-def _save_pipeline(pipe: Any, unet_state: Mapping[str, torch.Tensor], folder: Path) -> None:
+def _save_pipeline(pipe: Any, unet_state: Mapping[str, torch.Tensor], folder: Path, config: Config) -> None:
     """All of a pipeline, with other tensors in its UNet and no adapters; nothing is copied and the pipeline stays as it is."""
     parts = dict(pipe.components) | {"unet": _plain_unet(pipe.unet, unet_state)}
+    if (few := card.guidance(config).get("scheduler")) is not None and config.distill is not None:
+        parts["scheduler"] = fresh_scheduler(few, pipe.scheduler.config)
     if "safety_checker" in parts:
         parts["requires_safety_checker"] = parts["safety_checker"] is not None
     type(pipe)(**parts).save_pretrained(folder, safe_serialization=True)

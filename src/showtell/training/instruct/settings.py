@@ -142,6 +142,40 @@ class Lora:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Distill:
+    """What an instruct model is distilled into: ``guidance``, one evaluation a step in place of three; ``consistency``, also few
+    steps (see ``distilling``).
+
+    The teacher's ``guidance_scale`` and ``image_guidance_scale`` (None: the model card's, else the paper's) are fixed by it.
+    For consistency: ``solver_steps`` timesteps are learned; the teacher goes ``jump`` of them down, in ``teacher_steps``,
+    and from there the student's own word is taken. With ``jump`` as many as there are the teacher goes all the way, and nothing
+    is learned from the student. ``distance`` is ``huber`` or ``mse``; ``num_inference_steps`` is what the card will say. No words
+    and no pictures are left out.
+    """
+
+    kind: Literal["guidance", "consistency"] = "consistency"
+    guidance_scale: float | None = None
+    image_guidance_scale: float | None = None
+    num_inference_steps: int = 4
+    solver_steps: int = 50
+    jump: int = 1
+    teacher_steps: int = 1
+    distance: Literal["huber", "mse"] = "huber"
+
+    def __post_init__(self) -> None:
+        for name, least in (("guidance_scale", 1), ("image_guidance_scale", 0)):
+            scale = getattr(self, name)
+            fits = scale is None or least <= scale < float("inf")
+            _require(f"distill.{name}", of=fits, must=f"is {scale}: {least} is the least")
+        grid, steps, jump = self.solver_steps, self.num_inference_steps, self.jump
+        _require("distill.solver_steps", of=2 <= grid <= 1000, must=f"is {grid}: from 2 to 1000")
+        _require("distill.num_inference_steps", of=1 <= steps <= grid, must=f"is {steps}: from 1 to solver_steps")
+        _require("distill.jump", of=1 <= jump <= grid, must=f"is {jump}: from 1 to solver_steps")
+        ways = self.teacher_steps
+        _require("distill.teacher_steps", of=1 <= ways <= jump, must=f"is {ways}: from 1 to jump")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Validate:
     """Pictures and figures of held-out rows while it trains: every so many steps (None: never). Scales that are None are
     the model card's, else the paper's."""
@@ -189,13 +223,14 @@ class Save:
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """A whole training. ``model`` is a starter, a folder, a hub id or a ``.safetensors`` file, with 4 input channels (widened
-    with zeros) or 8. ``lora`` None trains every weight of the UNet."""
+    with zeros) or 8. ``lora`` None trains every weight of the UNet. With ``distill`` it learns from itself, guided."""
 
     model: str = "starter-base"
     seed: int = 0
     data: Data = field(default_factory=Data)
     train: Train = field(default_factory=Train)
     lora: Lora | None = None
+    distill: Distill | None = None
     validate: Validate = field(default_factory=Validate)
     save: Save = field(default_factory=Save)
 

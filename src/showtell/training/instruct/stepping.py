@@ -16,7 +16,7 @@ from torch import Tensor
 
 from showtell import models
 from showtell.errors import ShowtellError
-from showtell.training.instruct import latents, loss
+from showtell.training.instruct import distilling, latents, loss
 from showtell.training.instruct.buckets import Order
 from showtell.training.instruct.draws import Draw, draw
 from showtell.training.instruct.latents import Cache, Encoded, Words
@@ -60,6 +60,7 @@ class Material:
     cache: Cache | None
     alphas: Tensor
     prediction_type: str
+    teacher: distilling.Teacher | None = None
 
     def read(self, chunk: Chunk) -> Batch:
         """What the samples of a chunk need, on the CPU: it may be called in a thread. Raises ``ImageError``."""
@@ -84,21 +85,30 @@ class Material:
         drawn = batch.drawn
         posterior, noise = (torch.stack([getattr(d, key) for d in drawn]).to(device) for key in ("posterior", "noise"))
         z = encoded.mean.to(device) + encoded.deviation.to(device) * posterior
+        u, exponent = torch.tensor([d.level for d in drawn]), self.config.train.noise_exponent
+        if self.teacher is not None and self.config.distill is not None:
+            return distilling.losses(
+                network, self.teacher, self.config.distill, z=models.scaled(self.pipe, z), image=encoded.before.to(device),
+                context=self._words(batch, [True] * len(drawn)), empty=self.words.none[0].to(device), noise=noise,
+                u=(u**exponent).to(device), alphas=self.alphas, prediction_type=self.prediction_type,
+            )  # fmt: skip
         image = torch.tensor([d.image for d in drawn], device=device)[:, None, None, None] * encoded.before.to(device)
-        examples = [self.examples.train[i] for i in batch.rows]
-        u = torch.tensor([d.level for d in drawn])
-        t = loss.levels(u, len(self.alphas), self.config.train.noise_exponent).to(device)
+        t = loss.levels(u, len(self.alphas), exponent).to(device)
         return loss.losses(
             network,
             z=models.scaled(self.pipe, z),
             image=image,
-            context=self.words.of(examples, [d.text for d in drawn]).to(device),
+            context=self._words(batch, [d.text for d in drawn]),
             noise=noise,
             t=t,
             alphas=self.alphas,
             prediction_type=self.prediction_type,
             min_snr=self.config.train.min_snr,
         )
+
+    def _words(self, batch: Batch, kept: Sequence[bool]) -> Tensor:
+        """The words of a batch (B, 77, d), or their absence where they are not ``kept``."""
+        return self.words.of([self.examples.train[i] for i in batch.rows], kept).to(self.alphas.device)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,9 +159,9 @@ def backward(
     chunk: Chunk = batch.chunk
     seed_dropout(config, chunk)
 
-    def network(*args: Any, **named: Any) -> Any:
+    def network(*args: Any, of: Any = None, **named: Any) -> Any:
         with torch.autocast(accelerator.device.type, dtype, enabled=dtype is not None):
-            return model(*args, **named)
+            return (model if of is None else of)(*args, **named)
 
     with contextlib.nullcontext() if chunk.last else accelerator.no_sync(model):
         share = material.losses(network, batch).sum() / config.train.batch_size
