@@ -136,6 +136,56 @@ class ClassifierFree:
         return eps["uncond"] + (text if text_mask is None else text_mask * text)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """A rule in a part of a run only (Kynkäänniemi et al. 2024); in the other steps the ``full`` prediction alone.
+
+    ``interval`` (low, high), shares of the run's ``steps`` from its noisy end on: guided are the steps i with
+    round(low steps) <= i < round(high steps). (The paper gives its interval in noise levels.) (0, 1) is the rule itself, and
+    an interval without a step is no guidance, scales of 1 and 1. Raises ``MethodError`` for bounds that are none.
+    """
+
+    rule: Guidance
+    interval: tuple[float, float]
+    steps: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "interval", checked_interval("interval", self.interval))
+
+    @property
+    def branches(self) -> tuple[str, ...]:
+        return self.rule.branches
+
+    def combine(self, eps: Mapping[str, torch.Tensor], *, text_mask: torch.Tensor | None = None) -> torch.Tensor:
+        return self.rule.combine(eps, text_mask=text_mask)
+
+    def at(self, step: int) -> Guidance:
+        """The rule of a step, from 0."""
+        first, end = (round(share * self.steps) for share in self.interval)
+        if first <= step < end:
+            return at(self.rule, step)
+        return TwoCondition(guidance_scale=1.0, image_guidance_scale=1.0)
+
+
+def checked_interval(name: str, value: Any) -> tuple[float, float]:
+    """``value``, a pair or text such as ``0.2,0.8``, as shares (low, high), 0 <= low <= high <= 1. Raises ``MethodError`` if
+    it is none.
+    """
+    try:
+        low, high = map(float, value.split(",")) if isinstance(value, str) else value
+        for bound in (low, high):
+            check_scale(name, bound, least=0.0, most=1.0)
+        good = low <= high
+    except (MethodError, TypeError, ValueError):
+        good = False
+    if not good:
+        raise MethodError(
+            f"{name}={shown(value)} is out of range: it must be two shares of the steps, such as 0.2,0.8, the first no greater "
+            "than the second, from 0 to 1"
+        )
+    return float(low), float(high)  # Python's own numbers, so that recipes can hold them
+
+
 def check_scale(name: str, value: float, *, least: float, most: float | None = None) -> None:
     """Raise ``MethodError`` unless ``value`` is a finite number of at least ``least``, and at most ``most``."""
     try:

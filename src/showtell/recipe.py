@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import platform
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from .images import Picture
 
 #: Version of the format; files with a later one are refused.
-FORMAT = 5
+FORMAT = 6
 #: Keyword of the PNG's iTXt chunk.
 CHUNK = "showtell"
 _MAX_LENGTH = 4 * 1024 * 1024
@@ -107,7 +108,8 @@ class Recipe:
     ``recorded`` where the learned instruction's own was used. ``weights`` and ``masks``: of each instruction, under a method
     that keeps each in its own region (a mask is None where it was found). ``source``: what the picture shows, where a method
     was told. ``inversion``: the inversion that the edit went out from, None where it made its own. ``resolution``: the longer
-    side at which the model was shown the picture, None where it is the model's own.
+    side at which the model was shown the picture, None where it is the model's own. ``vae_tiling``: whether large pictures
+    went through the autoencoder in tiles.
     """
 
     format: int = FORMAT
@@ -128,6 +130,7 @@ class Recipe:
     fit: str = "fit"
     resolution: int | None = None
     sequential: bool = False
+    vae_tiling: bool = False
     size: tuple[int, int]
     model_size: tuple[int, int]
     threads: int | None = None
@@ -217,6 +220,11 @@ def peek(png: str | os.PathLike[str], *, name: str | None = None) -> Recipe | No
 
 def versions() -> dict[str, str]:
     """Versions that the pixels may depend on."""
+    return dict(_versions())
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
     for package in ("showtell", "torch", "diffusers", "transformers", "pillow", "numpy"):
         try:

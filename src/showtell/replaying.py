@@ -59,7 +59,9 @@ def replay(
         images.open_mask(mask, size=picture.size)
     own, strays = _masks(made, Path(png), masks, picture.size)
     if editor is None:
-        editor = load(made.model.id, device=device or _device(made), dtype=dtype or made.model.dtype)
+        editor = load(
+            made.model.id, device=device or _device(made), dtype=dtype or made.model.dtype, vae_tiling=made.vae_tiling
+        )
     learned_words.installed(editor, tokens or [])
     looks, strange = _learned(made, Path(png), learned)
     back, other = _inverted(made, str(png), editor, picture, watching)
@@ -91,9 +93,9 @@ def _method(made: recipe.Recipe, png: str | os.PathLike[str], shown: Pairs | Non
     """The method with the recipe's hyper-parameters: all of them, and nothing else. ``shown`` are its pairs, if any."""
     given = {**made.method.parameters, **({} if shown is None else {"pairs": shown})}
     method, origin = methods.settle(methods.resolve(made.method.name), given=given, card={})
-    missing = [
-        name for name in origin if name != "scheduler" and (name not in given or (name == "pairs" and shown is None))
-    ]
+    since = getattr(method, "SINCE", {})
+    asked = [name for name in origin if name != "scheduler" and since.get(name, 1) <= made.format]
+    missing = [name for name in asked if name not in given or (name == "pairs" and shown is None)]
     if missing:
         raise FileFormatError(f"{png}: its recipe is damaged (method.parameters: {', '.join(missing)} is missing)")
     return method
@@ -240,6 +242,10 @@ def _differences(made: recipe.Recipe, editor: Editor, picture: images.Picture, m
         found.append("the mask is not the one that was used (its pixels differ)")
     if models.weights_hash(editor.pipe) != made.model.weights:
         found.append(f"{editor.model_id}: its weights are not those that were used")
+    if made.vae_tiling != models.tiled(editor.pipe):
+        found.append(
+            f"the picture was edited with{'' if made.vae_tiling else 'out'} vae_tiling, and this model is not so"
+        )
     ran = {
         "device": models.device_of(editor.pipe).type,
         "dtype": str(models.dtype_of(editor.pipe.unet)).removeprefix("torch."),

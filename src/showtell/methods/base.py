@@ -155,7 +155,8 @@ class Method(Protocol):
     kinds: ClassVar[tuple[str, ...]]
     #: Whether it needs an instruction: ``"required"`` or ``"optional"``.
     words: ClassVar[str]
-    #: The paper's value of each hyper-parameter. A method may have ``PAPER_FOR``: kind -> values that differ for it.
+    #: The paper's value of each hyper-parameter. A method may have ``PAPER_FOR``: kind -> values that differ for it; and
+    #: ``SINCE``: of what it has got since, the format of recipes from which on they hold it. Older files mean the paper's.
     PAPER: ClassVar[Mapping[str, Any]]
 
     def plan(self, context: Context) -> Plan:
