@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from . import models
@@ -36,12 +37,11 @@ class InstructConditioning:
         if branch not in INSTRUCT_BRANCHES:
             raise KeyError(branch)
         embeds = self.prompt_embeds if branch in ("full", "text") else self.negative_prompt_embeds
-        picture = (
-            self.image_latents
-            if branch in ("full", "image")
-            else self.image_latents.new_zeros(self.image_latents.shape)
-        )
-        return embeds, picture
+        return embeds, self.image_latents if branch in ("full", "image") else self._no_picture
+
+    @cached_property
+    def _no_picture(self) -> torch.Tensor:
+        return self.image_latents.new_zeros(self.image_latents.shape)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from . import fitting, instruction, methods, models, networks, requested, sampling, schedulers, starts, watching
+from .caching import constant_text
 from .conditioning import PromptConditioning
 from .errors import MethodError, ShowtellError, TextError
 from .guidance import BASE_BRANCHES, ClassifierFree, Guidance, check_scale
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 # Of Prompt-to-Prompt's hyper-parameters those that an inversion has.
 _OF_INVERSION = ("encoding_ratio", "inversion_guidance_scale", "inner_steps", "learning_rate", "early_stop")
-_TOO_MUCH = "out of memory: use sequential=True, a smaller batch_size or size, or dtype float16"
+_TOO_MUCH = "out of memory: use sequential=True, a smaller batch_size or size, dtype float16, or offload='model'"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -218,7 +219,7 @@ def _run(
     )
     held = contextlib.nullcontext() if run is None else run.control.installed()
     try:
-        with models.memory_errors(_TOO_MUCH), held, watch.run(len(steps)) as observe:
+        with models.memory_errors(_TOO_MUCH), held, constant_text(pipe.unet), watch.run(len(steps)) as observe:
             latents = sampling.sample(
                 denoise,
                 start,

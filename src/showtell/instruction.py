@@ -203,6 +203,21 @@ def assemble(pipe: Any, segments: Sequence[Segment]) -> tuple[PromptEmbeds, list
     return embeds, spans
 
 
+def assemble_all(pipe: Any, sequences: Sequence[Sequence[Segment]]) -> PromptEmbeds:
+    """:func:`assemble` for each of B sequences, (B, 77, d); the same words are encoded once."""
+    import torch
+
+    known: dict[Any, torch.Tensor] = {}
+    rows = []
+    for segments in sequences:
+        words = all(isinstance(segment, Words) for segment in segments)
+        key = tuple(segments) if words else len(rows)
+        if key not in known:
+            known[key] = assemble(pipe, segments)[0]
+        rows.append(known[key])
+    return torch.stack(rows)
+
+
 def lay_out(pipe: Any, segments: Sequence[Segment]) -> tuple[list[int], list[Span]]:
     """The 77 ids of a sequence, and each segment's span in it. Raises ``TextError``, naming the segment, if they do not
     fit.

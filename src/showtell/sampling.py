@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .attention import BranchContext
+from .caching import Kept
 from .conditioning import Conditioning
 from .guidance import Guidance
 from .guidance import at as guidance_at
@@ -60,7 +61,8 @@ class GuidedDenoiser:
     Latents and predictions are float32; no gradient is kept. The branches run as one batch, branch by
     branch in the guidance's order; with ``sequential``, one after the other, to save memory, the ``image`` branch
     first, since a control may need it while it computes ``full``. ``attend`` is told the step and the layout before
-    each call of the network; ``text_mask(i)`` gives the mask of the text term, (B, 1, h, w), or None.
+    each call of the network; ``text_mask(i)`` gives the mask of the text term, (B, 1, h, w), or None. The network is told the
+    same tensor again where the conditioning tells the same ones, so that it may know constant text again.
     """
 
     network: Network
@@ -70,6 +72,7 @@ class GuidedDenoiser:
     sequential: bool = False
     attend: Callable[[BranchContext], None] | None = None
     text_mask: Callable[[int], LatentMask | None] | None = None
+    _joined: Kept = field(default_factory=Kept, init=False, repr=False, compare=False)
 
     def __call__(self, x: Latents, t: Any, i: int) -> Latents:
         guidance = guidance_at(self.guidance, i)
@@ -96,7 +99,8 @@ class GuidedDenoiser:
         told = [self.conditioning.told(branch, i) for branch in branches]
         if self.attend is not None:
             self.attend(BranchContext(step=i, timestep=t, branches=branches, batch=len(scaled), latents=scaled))
-        x, embeds = torch.cat([scaled] * len(branches)), torch.cat([embeds for embeds, _ in told])
+        texts = [embeds for embeds, _ in told]
         with torch.no_grad():
+            x, embeds = torch.cat([scaled] * len(branches)), self._joined.of(texts, lambda: torch.cat(texts))
             output = self.network(x, t, embeds, [beside for _, beside in told])
         return dict(zip(branches, output.chunk(len(branches)), strict=True))

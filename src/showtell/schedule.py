@@ -21,6 +21,8 @@ _QUIET = (
     "DDIMScheduler", "DDIMParallelScheduler", "CogVideoXDDIMScheduler", "EulerDiscreteScheduler", "EDMEulerScheduler",
     "DPMSolverMultistepScheduler", "DPMSolverSinglestepScheduler", "EDMDPMSolverMultistepScheduler",
 )  # fmt: skip
+# Steps whose noise is drawn together.
+_AHEAD = 25
 
 
 def pairs(timesteps: Sequence[Any]) -> list[tuple[Any, Any]]:
@@ -93,21 +95,27 @@ def euler_ancestral(
 class SchedulerStep:
     """One run of a diffusers scheduler: the loop's ``schedule`` and ``step``, and its noise levels.
 
-    Build one for each run: the scheduler inside counts steps and remembers predictions.
+    Build one for each run: the scheduler inside counts steps and remembers predictions. Latents are on ``device``; timesteps
+    and noise levels stay on the CPU, where a step can look at them without waiting for the device.
     ``generators`` is one CPU generator per sample, drawn from once per stochastic step, as stock pipelines do.
     ``replay(noises)`` replaces those draws: one (B, C, h, w) for each step but the last.
     Raises ``MethodError`` where the scheduler cannot take that number of steps.
     """
 
     def __init__(self, scheduler: Any, *, num_inference_steps: int, device: Any, generators: list[Any]) -> None:
+        import torch
+
         with _refusals(scheduler, f"cannot take {num_inference_steps} steps"):
-            scheduler.set_timesteps(num_inference_steps, device=device)
+            scheduler.set_timesteps(num_inference_steps, device="cpu")
         self.scheduler = scheduler
+        self.device = torch.device(device)
         self.num_inference_steps = num_inference_steps
         self.schedule = pairs(scheduler.timesteps)
         self.init_noise_sigma = scheduler.init_noise_sigma
         self._extra: dict[str, Any] = {}
+        self._generators = generators
         self._replayed: dict[float, torch.Tensor] = {}
+        self._draws_ahead = self.device.type != "cpu" and all(g.device.type == "cpu" for g in generators)
         if "generator" in inspect.signature(scheduler.step).parameters:
             self._extra["generator"] = generators[0] if len(generators) == 1 else generators
 
@@ -134,7 +142,7 @@ class SchedulerStep:
         """
         scheduler = self.scheduler
         scheduler.register_to_config(skip_prk_steps=True)
-        scheduler.set_timesteps(self.num_inference_steps, device=scheduler.timesteps.device)
+        scheduler.set_timesteps(self.num_inference_steps, device="cpu")
         distinct = [scheduler.timesteps[0], *scheduler.timesteps[2:]][first:]
         return pairs([*distinct[:1], *distinct[1:2], *distinct[1:]])
 
@@ -144,8 +152,11 @@ class SchedulerStep:
 
     def step(self, x: torch.Tensor, output: torch.Tensor, t: Any, t_next: Any) -> torch.Tensor:
         """x at t to x at t_next; ``output`` is the guided prediction in the network's own type."""
-        if self._replayed and t_next is not None and self._draws_inside:
-            return self._euler_ancestral(x, output, t, self._replayed[float(t)])
+        if self._draws_inside and t_next is not None:
+            if self._draws_ahead and float(t) not in self._replayed:
+                self._draw(x, t)
+            if self._replayed:
+                return self._euler_ancestral(x, output, t, self._replayed[float(t)])
         with _refusals(self.scheduler, "does not fit these models"):
             return self.scheduler.step(output, t, x, **self._extra, return_dict=False)[0]
 
@@ -168,10 +179,24 @@ class SchedulerStep:
             )
         self._replayed = {float(t): noise for (t, _), noise in zip(self.schedule, noises, strict=False)}
 
+    def _draw(self, x: torch.Tensor, t: Any) -> None:
+        """The noise of step t and of those after it, as the scheduler would draw it, and moved to the device together: a copy
+        in every step would wait for all work before it.
+        """
+        import torch
+
+        first = self._index(t)
+        coming = [float(t) for t, t_next in self.schedule[first : first + _AHEAD] if t_next is not None]
+        shape = (len(coming), 1, *x.shape[1:])
+        drawn = [torch.stack([torch.randn(shape[1:], generator=g) for _ in coming]) for g in self._generators]
+        self._replayed = dict(zip(coming, torch.cat(drawn, dim=1).to(x.device), strict=True))
+
+    def _index(self, t: Any) -> int:
+        return next(i for i, (known, _) in enumerate(self.schedule) if float(known) == float(t))
+
     def _euler_ancestral(self, x: torch.Tensor, output: torch.Tensor, t: Any, noise: torch.Tensor) -> torch.Tensor:
-        scheduler = self.scheduler
-        i = next(i for i, (known, _) in enumerate(self.schedule) if float(known) == float(t))
-        sigma, sigma_next = (s.to(x) for s in (scheduler.sigmas[i], scheduler.sigmas[i + 1]))
+        scheduler, i = self.scheduler, self._index(t)
+        sigma, sigma_next = (s.to(x.dtype) for s in (scheduler.sigmas[i], scheduler.sigmas[i + 1]))
         alpha_bar = 1 / (sigma**2 + 1)
         eps = to_epsilon(output, x * alpha_bar**0.5, alpha_bar, scheduler.config.prediction_type)
         # The scheduler counts its steps by calls; the one that is left out here must count, too.
@@ -183,15 +208,22 @@ class SchedulerStep:
         """Clean latents brought to the noise level of timestep t; t = None is the clean latents."""
         if t is None:
             return z
-        return self.scheduler.add_noise(z, noise, t.reshape(1).to(z.device))
+        signal, share = self._mixture(t)
+        return signal * z + share * noise
 
     def level(self, t: Any) -> torch.Tensor:
         """alpha_bar at timestep t, read off how the scheduler mixes clean latents with noise there: a float32 scalar."""
+        signal, share = self._mixture(t)
+        return signal**2 / (signal**2 + share**2)
+
+    def _mixture(self, t: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """By what clean latents and noise are multiplied at timestep t: float32 scalars on the CPU."""
         import torch
 
-        one = torch.ones(1, 1, 1, 1, device=t.device)
-        signal, noise = self.noised(one, 0 * one, t), self.noised(0 * one, one, t)
-        return (signal**2 / (signal**2 + noise**2)).squeeze()
+        one = torch.ones(1, 1, 1, 1)
+        t = t.reshape(1)
+        signal, share = self.scheduler.add_noise(one, 0 * one, t), self.scheduler.add_noise(0 * one, one, t)
+        return signal.squeeze(), share.squeeze()
 
 
 def _draws(scheduler: Any) -> bool:

@@ -115,43 +115,48 @@ class _Tuner:
 
         task, step = self.task, self.first + i
         embeds = self.progress.embeds[-1] if self.progress.embeds else task.start
-        constant = None
+        constant, sound = None, torch.ones((), dtype=torch.bool, device=x.device)
         if self.other in self.guidance.branches:
             with torch.no_grad():
                 constant = task.network(x, t, task.constant)
         if task.of in self.guidance.branches:
-            embeds = self._tuned(x, t, step, embeds.float(), constant)
+            embeds, sound = self._tuned(x, t, step, embeds.float(), constant)
         with torch.no_grad():
             output = self._guided(x, t, embeds, constant)
             loss = self._losses(x, t, step, output)
-        if not torch.isfinite(loss).all():
+        # The one look of a step: what broke must be in no step that is kept.
+        if not (sound & torch.isfinite(loss).all()):
             raise self._not_finite(step, t)
         self.progress.embeds.append(embeds)
         self.progress.losses.append(loss)
         return output
 
-    def _tuned(self, x: torch.Tensor, t: Any, step: int, start: torch.Tensor, constant: Any) -> torch.Tensor:
-        """The iterations of one step, each with Adam. A picture whose loss is small enough stays as it is from then on."""
+    def _tuned(self, x: torch.Tensor, t: Any, step: int, start: torch.Tensor, constant: Any) -> tuple[Any, Any]:
+        """The iterations of one step, each with Adam. A picture whose loss is small enough stays as it is from then on.
+
+        Returns the embeddings and, as a scalar on the device, whether all losses and gradients were finite.
+        """
         import torch
 
-        embeds = start.detach().clone().requires_grad_()
+        embeds, enough = start.detach().clone().requires_grad_(), self.task.enough(step)
         optimiser = torch.optim.Adam([embeds], lr=self.task.rate(step))
         open_ = torch.ones(len(x), dtype=torch.bool, device=x.device)
+        sound = torch.ones((), dtype=torch.bool, device=x.device)
         for _ in range(self.task.iterations):
             losses = self._losses(x, t, step, self._guided(x, t, embeds, constant))
             # Each picture's own mean, summed: the pictures of a batch do not feel each other.
             gradient = gradients.of(losses.sum(), embeds)
-            if not torch.isfinite(gradient).all() or not torch.isfinite(losses).all():
-                raise self._not_finite(step, t)
+            sound = sound & torch.isfinite(gradient).all() & torch.isfinite(losses).all()
             before = embeds.detach().clone()
             embeds.grad = gradient
             optimiser.step()
             with torch.no_grad():
                 embeds.copy_(torch.where(open_[:, None, None], embeds, before))
-            open_ = open_ & (losses.detach() >= self.task.enough(step))
-            if not open_.any():
+            open_ = open_ & (losses.detach() >= enough)
+            # A look waits for the device: where no loss is small enough, there is nothing to see.
+            if enough >= 0 and not (open_.any() & sound):
                 break
-        return embeds.detach()
+        return embeds.detach(), sound
 
     def _guided(self, x: torch.Tensor, t: Any, embeds: torch.Tensor, constant: Any) -> torch.Tensor:
         outputs = {self.other: constant}

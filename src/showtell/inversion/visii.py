@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import MethodError
 from ..guidance import TwoCondition, check_scale, check_whole, shown
 from ..objectives import alignment, reconstruction
 from ..schedule import to_target
+from . import gradients, guarded
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from .progress import Progress
 
 SCHEDULES = ("constant", "cosine")
+_CHECKED = 2**12  # latents of a check that the network is given at once, of each branch
 _MOST, _LARGEST = 100_000, 1e30  # beyond, float32 itself overflows
 _WHOLE = {
     "steps": (1, _MOST), "timesteps_per_step": (1, 256), "num_tokens": (1, 75), "check_every": (1, _MOST),
@@ -141,6 +143,28 @@ class Lesson:
     prediction_type: str
     direction: torch.Tensor | None = None
     feature: Callable[[torch.Tensor], torch.Tensor] | None = None
+    # Of each pair, number of timesteps and branches: what the network is told in the branches without the words.
+    _constant: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @property
+    def guidance(self) -> TwoCondition:
+        """That of the prediction inside L_mse."""
+        settings = self.settings
+        return TwoCondition(guidance_scale=settings.guidance_scale, image_guidance_scale=settings.image_guidance_scale)
+
+    def constant(self, shown: Shown, k: int, branches: Sequence[str]) -> tuple[torch.Tensor, Sequence[Any]]:
+        """What the network is told of k timesteps of a pair in ``branches`` that do not hear the words: the same tensors each
+        time, so that what is made of them need not be made again.
+        """
+        import torch
+
+        key = (id(shown), k, tuple(branches))
+        if key not in self._constant:
+            empty = self.empty_embeds.expand(k, -1, -1)
+            conditioning = shown.condition(empty, empty)
+            told, beside = zip(*(conditioning.told(branch, 0) for branch in branches), strict=True)
+            self._constant[key] = torch.cat(told), beside
+        return self._constant[key]
 
     @property
     def tokens(self) -> torch.Tensor:
@@ -170,24 +194,19 @@ def mse_at(lesson: Lesson, tokens: torch.Tensor, shown: Shown, t: torch.Tensor, 
     """
     import torch
 
-    guidance = TwoCondition(
-        guidance_scale=lesson.settings.guidance_scale, image_guidance_scale=lesson.settings.image_guidance_scale
-    )
-    k = len(t)
+    guidance, k = lesson.guidance, len(t)
     alpha_bar = lesson.alphas_cumprod[t].view(-1, 1, 1, 1)
     x = alpha_bar**0.5 * shown.after + (1 - alpha_bar) ** 0.5 * noise
     conditioning = shown.condition(*(e.expand(k, -1, -1) for e in (lesson.whole(tokens), lesson.empty_embeds)))
-
-    def predicted(branches: Sequence[str]) -> dict[str, torch.Tensor]:
-        told, beside = zip(*(conditioning.told(branch, 0) for branch in branches), strict=True)
-        n = len(branches)
-        output = lesson.network(x.repeat(n, 1, 1, 1), t.repeat(n), torch.cat(told), beside)
-        return dict(zip(branches, output.chunk(n), strict=True))
-
-    outputs = predicted(["full"])
+    outputs = {}
+    # Before the branch with gradients, and not while what that one keeps is held.
     if constant := [branch for branch in guidance.branches if branch != "full"]:
+        n = len(constant)
         with torch.no_grad():
-            outputs |= predicted(constant)
+            output = lesson.network(x.repeat(n, 1, 1, 1), t.repeat(n), *lesson.constant(shown, k, constant))
+        outputs = dict(zip(constant, output.chunk(n), strict=True))
+    told, beside = conditioning.told("full", 0)
+    outputs["full"] = lesson.network(x, t, told, [beside])
     target = to_target(shown.after, noise, alpha_bar, lesson.prediction_type)
     return reconstruction(guidance.combine(outputs), target)
 
@@ -209,61 +228,45 @@ def learn(
     *,
     observe: Callable[[Progress, float], None] = lambda progress, loss: None,
     checked: Callable[[Progress], None] = lambda progress: None,
+    look_every: int | None = None,
 ) -> Progress:
     """Go on from ``progress`` (a new one: ``Progress.of(lesson.tokens)``) to the last step, and return it.
 
-    ``observe(progress, loss)`` is called after each step, ``checked(progress)`` before it after each check. Both may raise to
-    stop; what they save can be gone on from, with the same result to the last bit. A loss or gradient that is not finite ends
-    the learning: ``progress.broke_at`` says where.
+    ``observe(progress, loss)`` is called after every ``look_every`` steps and each check, ``checked(progress)`` before it after
+    each check. Both may raise to stop; what they save can be gone on from, with the same result to the last bit. A loss or
+    gradient that is not finite ends the learning: ``progress.broke_at`` says where. Between the looks nothing waits for the
+    device; by default they are 1 step apart on a CPU, else ``guarded.EVERY``.
     """
-    settings = lesson.settings
+    settings, device, begun = lesson.settings, progress.tokens.device, progress.step
+    look_every = look_every or (1 if device.type == "cpu" else guarded.EVERY)
     shapes = [tuple(shown.after.shape[1:]) for shown in lesson.shown]
-    noises = {shape: draws.noise(shape) for shape in dict.fromkeys(shapes)}
-    optimiser = progress.optimiser(weight_decay=settings.weight_decay)
+    noises = {shape: draws.noise(shape).to(device) for shape in dict.fromkeys(shapes)}
+    pairs, timesteps = draws.pairs.tolist(), draws.timesteps.to(device)
+    # Published code clips at the largest value of the initial embedding.
+    guard = guarded.Guarded(
+        progress.optimiser(weight_decay=settings.weight_decay), progress.parameter, clip=lesson.embeds.max()
+    )
     if not progress.checks:
         progress.checked(_check(lesson, draws, progress.tokens))
         checked(progress)
     while progress.step < settings.steps and not progress.over(settings.patience):
-        pair, t = int(draws.pairs[progress.step]), draws.timesteps[progress.step]
-        optimiser.param_groups[0]["lr"] = lesson.rate(progress.step)
-        loss = _step(lesson, progress, lesson.shown[pair], t, noises[shapes[pair]][t].float(), optimiser)
-        if not math.isfinite(loss):
-            progress.broke_at = progress.step
-            break
+        pair, t = pairs[progress.step], timesteps[progress.step]
+        guard.optimiser.param_groups[0]["lr"] = lesson.rate(progress.step)
+        loss = loss_at(lesson, progress.parameter, lesson.shown[pair], t, noises[shapes[pair]][t].float())
+        guard.step(loss, gradients.of(loss, progress.parameter))
         progress.step += 1
-        if progress.step % settings.check_every == 0 or progress.step == settings.steps:
+        due = progress.step % settings.check_every == 0 or progress.step == settings.steps
+        if not due and progress.step % look_every:
+            continue
+        moved, told = guard.look()
+        if begun + moved < progress.step:
+            progress.step = progress.broke_at = begun + moved
+            break
+        if due:
             progress.checked(_check(lesson, draws, progress.tokens))
             checked(progress)
-        observe(progress, loss)
+        observe(progress, told)
     return progress
-
-
-def _step(
-    lesson: Lesson,
-    progress: Progress,
-    shown: Shown,
-    t: torch.Tensor,
-    noise: torch.Tensor,
-    optimiser: torch.optim.Optimizer,
-) -> float:
-    """One step of AdamW. Returns the loss; NaN, with nothing moved, where the loss or its gradient is not finite."""
-    import torch
-
-    device = progress.tokens.device
-    loss = loss_at(lesson, progress.parameter, shown, t.to(device), noise.to(device))
-    optimiser.zero_grad()
-    # In float16 the gradient of a mean over a whole latent would underflow on its way back.
-    scale = 2.0**12
-    (loss * scale).backward()
-    gradient = progress.parameter.grad
-    assert gradient is not None
-    gradient.div_(scale)
-    if not torch.isfinite(gradient).all() or not torch.isfinite(loss):
-        return math.nan
-    # Published code clips at the largest value of the initial embedding.
-    torch.nn.utils.clip_grad_value_([progress.parameter], float(lesson.embeds.max()))
-    optimiser.step()
-    return float(loss.detach())
 
 
 def _check(lesson: Lesson, draws: Draws, tokens: torch.Tensor) -> float:
@@ -277,7 +280,9 @@ def _check(lesson: Lesson, draws: Draws, tokens: torch.Tensor) -> float:
     with torch.no_grad():
         for number, shown in enumerate(lesson.shown):
             t, noise = draws.check(number, shown.after.shape[1:], lesson.settings.check_timesteps)
-            for some, its in zip(t.split(8), noise.split(8), strict=True):
+            # As many at once as need little beside a step that keeps a gradient.
+            rows = max(1, min(8, _CHECKED // math.prod(shown.after.shape[-2:])))
+            for some, its in zip(t.split(rows), noise.split(rows), strict=True):
                 loss = mse_at(lesson, tokens, shown, some.to(tokens.device), its.to(tokens.device))
                 total, count = total + float(loss) * len(some), count + len(some)
     return total / count
