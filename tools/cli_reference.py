@@ -13,7 +13,7 @@ from typing import Any
 
 from typer.main import get_command
 
-from showtell.cli.app import app
+from showtell.cli.app import everything
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "cli.md"
 HEAD = """# Command line
@@ -34,7 +34,7 @@ or not there. Set `SHOWTELL_DEBUG=1` to see where an unexpected error comes from
 def reference() -> str:
     """The whole page."""
     sections = [HEAD]
-    for path, command in leaves(get_command(app), "showtell"):
+    for path, command in leaves(get_command(everything()), "showtell"):
         sections.append(section(path, command))
     return "\n".join(sections)
 

@@ -20,7 +20,8 @@ DESCRIBING = ROOT / "docs" / "describing.md"
 RESULTS = ROOT / "docs" / "results"
 VISII = RESULTS / "visii" / "figures.json"
 FOI, FOI_SINGLE = RESULTS / "foi" / "figures.json", RESULTS / "foi-single" / "figures.json"
-INVERSION, INVERSION_SPEED = RESULTS / "inversion" / "figures.json", ROOT / "benchmarks" / "inversion_speed.json"
+INVERSION = RESULTS / "inversion" / "figures.json"
+INVERSION_SPEED = ROOT / "benchmarks" / "results" / "inversion_speed.json"
 IP2P = RESULTS / "ip2p" / "figures.json"
 IP2P_PLOTS = {
     "ip2p-tradeoff.png": "The edit against the likeness to the input",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import shlex
 import subprocess
 import sys
@@ -28,9 +29,9 @@ def reference():
 def commands() -> dict[str, object]:
     from typer.main import get_command
 
-    from showtell.cli.app import app
+    from showtell.cli.app import everything
 
-    return dict(reference().leaves(get_command(app), "showtell"))
+    return dict(reference().leaves(get_command(everything()), "showtell"))
 
 
 LONG = {
@@ -93,11 +94,31 @@ def test_the_version_is_the_packages(cli):
     assert cli("--version").out == f"showtell {showtell.__version__}\n"
 
 
-@pytest.mark.parametrize("args", [["--version"], ["--help"], ["edit", "--help"]])
-def test_help_imports_nothing_heavy(args):
+def test_the_list_of_commands_says_what_their_own_help_says():
+    from typer.main import get_command
+
+    from showtell.cli import app
+
+    own = {name: each.help for name, each in get_command(app.everything()).commands.items()}
+    listed = {name: summary for name, (_, summary) in app.COMMANDS.items()}
+    assert listed == {name: inspect.cleandoc(text).split("\n\n")[0] for name, text in own.items()}
+
+
+HEAVY = {"torch", "diffusers", "transformers", "numpy", "PIL"}
+
+
+@pytest.mark.parametrize(
+    ("args", "more"),
+    [
+        (["--version"], {"typer", "rich", "pydantic"}),
+        (["--help"], {"pydantic", "showtell.cli.edit"}),
+        (["edit", "--help"], {"showtell.cli.train"}),
+    ],
+)
+def test_help_imports_nothing_heavy(args, more):
     code = (
         f"import sys; from showtell.cli import main; main({args!r}); "
-        "heavy = {'torch', 'diffusers', 'transformers', 'numpy', 'PIL'} & set(sys.modules); "
+        f"heavy = {HEAVY | more} & set(sys.modules); "
         "sys.exit(str(heavy) if heavy else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from showtell import __version__
 from showtell.errors import ShowtellError
 
 DEBUG = "SHOWTELL_DEBUG"
@@ -21,6 +22,9 @@ DEBUG = "SHOWTELL_DEBUG"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code. ``argv`` leaves out the program's name."""
     args = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    if args == ["--version"]:
+        print(f"showtell {__version__}")  # noqa: T201 - as typer would, without the time that it takes to import
+        return 0
     _prepare_terminal()
     try:
         with warnings.catch_warnings():
@@ -38,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except MemoryError:
         return _fail(
-            "not enough memory; try a smaller --batch-size, --sequential, a smaller picture or --device cpu", 1
+            "not enough memory; try a smaller --batch-size, --sequential, a smaller picture or --vae-tiling", 1
         )
     except Exception as error:  # noqa: BLE001 - the last line of defence: a user never meets a traceback
         return _unexpected(error)
@@ -47,8 +51,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(args: list[str]) -> int:
     from typer.exceptions import Abort, Exit, TyperException
 
+    from showtell.cli.app import named
+
     try:
-        result = _command().main(args=args, prog_name="showtell", standalone_mode=False)
+        result = _command(named(args)).main(args=args, prog_name="showtell", standalone_mode=False)
     except Exit as stop:
         result = stop.exit_code
     except Abort:
@@ -64,13 +70,13 @@ def _run(args: list[str]) -> int:
 
 
 @functools.cache
-def _command() -> Any:
-    """The commands and their options, made out of the functions' annotations once a process."""
+def _command(name: str | None) -> Any:
+    """A command and its options, made out of the function's annotations once a process; for None the list of all commands."""
     from typer.main import get_command
 
-    from showtell.cli.app import app
+    from showtell.cli.app import application
 
-    return get_command(app)
+    return get_command(application(name))
 
 
 def _fail(message: str, code: int) -> int:
@@ -85,7 +91,7 @@ def _unexpected(error: Exception) -> int:
         raise error
     if type(error).__name__ == "OutOfMemoryError":
         return _fail(
-            "the device has not enough memory; try a smaller --batch-size, --sequential, --dtype float16 or --device cpu",
+            "the device has not enough memory; try --sequential, --dtype float16, --offload model or a smaller --batch-size",
             1,
         )
     return _fail(f"unexpected {type(error).__name__}: {error} (set {DEBUG}=1 to see where)", 1)
