@@ -12,10 +12,11 @@ PACKAGE = Path(__file__).parents[1] / "src" / "showtell"
 LAYERS = {
     "types": 0, "errors": 0,
     "images": 1, "fitting": 1, "schedule": 1, "ddim": 1, "schedulers": 1, "guidance": 1, "blending": 1, "objectives": 1,
-    "scenes": 1, "files": 1, "records": 1, "recipe": 1, "pairs": 1, "drawing": 1, "overlays": 1,
-    "models": 2, "networks": 2, "loading": 2, "attention": 2, "focus": 2, "prompt_to_prompt": 2, "metrics": 2,
+    "scenes": 1, "files": 1, "records": 1, "recipe": 1, "pairs": 1, "caching": 1, "drawing": 1, "overlays": 1,
+    "fingerprint": 2, "models": 2, "tiling": 2, "networks": 2, "loading": 2, "attention": 2, "focus": 2,
+    "prompt_to_prompt": 2, "feature_cache": 2, "metrics": 2,
     "starts": 3, "conditioning": 3, "instruction": 3, "layout": 3, "keywords": 3, "learned": 3, "learned_file": 3,
-    "alignment": 3, "local_blend": 3,
+    "alignment": 3, "local_blend": 3, "memory": 3,
     "sampling": 4,
     "inversion": 5,
     "methods": 6,
@@ -24,7 +25,7 @@ LAYERS = {
     "tokens": 8, "teaching": 8,
     "comparing": 8, "watching": 8, "requested": 8, "inversions": 8, "inversion_file": 8,
     "inverting": 8, "attending": 8, "predicting": 8, "imagining": 8, "calling": 8, "evaluation": 8, "study": 8,
-    "engine": 8, "batching": 8, "validating": 8,
+    "engine": 8, "batching": 8, "validating": 8, "compiling": 8,
     "bench": 8, "cli": 8, "app": 8, "demo": 8, "__main__": 8,
 }  # fmt: skip
 SOURCES = sorted(PACKAGE.rglob("*.py"))

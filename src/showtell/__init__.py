@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import inverting as inverting
+    from . import memory as memory
     from . import methods as methods
     from . import metrics as metrics
     from . import recipe as recipe
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from .replaying import replay as replay
     from .tokens import LearnedToken as LearnedToken
 
-__version__ = "0.7.0"
+__version__ = "0.8.0"
 
 _LAZY = {
     "Edit": "edits",
@@ -36,7 +37,7 @@ _LAZY = {
     "load": "editor",
     "replay": "replaying",
 }
-_MODULES = ("errors", "inverting", "methods", "metrics", "models", "recipe", "scenes")
+_MODULES = ("errors", "inverting", "memory", "methods", "metrics", "models", "recipe", "scenes")
 
 __all__ = ["__version__", *_LAZY, *_MODULES]
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from .caching import uncompiled
 from .errors import MethodError
 
 if TYPE_CHECKING:
@@ -52,14 +53,16 @@ def installed(
 ) -> Iterator[Mapping[str, Any]]:
     """Replace the processors of the layers selected by name with ``make(name, present one)``.
 
-    Yields name -> new processor. On leaving, by whatever way, the UNet has the very processors it had before.
+    Yields name -> new processor. On leaving, by whatever way, the UNet has the very processors it had before. What is
+    compiled in place runs uncompiled meanwhile: it would be compiled anew for each run's own processors.
     """
     before = dict(unet.attn_processors)
     new = {name: make(name, processor) for name, processor in before.items() if where(name)}
     try:
         # set_attn_processor empties the dictionary that it is given.
         unet.set_attn_processor({**before, **new})
-        yield new
+        with uncompiled(unet) if new else contextlib.nullcontext():
+            yield new
     finally:
         unet.set_attn_processor(dict(before))
 

@@ -26,8 +26,8 @@ COMPARED = ("ip2p", "sequential", "foi")
 SEQUENTIAL = "sequential"
 #: Options that every method takes, and those of methods that keep each instruction in its own region.
 _SHARED = (
-    "learned", "noise", "negative_prompt", "mask", "fit", "resolution", "sequential", "callback", "progress", "cancel",
-    "on_phase",
+    "learned", "noise", "negative_prompt", "mask", "fit", "resolution", "sequential", "gradient_checkpointing", "callback",
+    "progress", "cancel", "on_phase",
 )  # fmt: skip
 #: Options of the methods that are told what the result shows.
 _DESCRIBES = ("source", "inversion")

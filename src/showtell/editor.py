@@ -10,9 +10,23 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from . import calling, fitting, inversions, jobs, loading, methods, models, requested, runs, schedulers, watching
+from . import (
+    calling,
+    compiling,
+    fitting,
+    inversions,
+    jobs,
+    loading,
+    methods,
+    models,
+    requested,
+    runs,
+    schedulers,
+    watching,
+)
 from .errors import Cancelled, MethodError, ShowtellError, ShowtellWarning, TextError
 from .guidance import check_whole
+from .inversion import gradients
 from .inversion.tuning import NotFinite
 from .methods.outside import Called
 
@@ -28,13 +42,30 @@ if TYPE_CHECKING:
 RESOLUTIONS = (32, 4096)
 
 
-def load(name_or_path: str | os.PathLike[str], *, device: str = "auto", dtype: Any = None) -> Editor:
+def load(
+    name_or_path: str | os.PathLike[str],
+    *,
+    device: str = "auto",
+    dtype: Any = None,
+    offload: str = "none",
+    vae_tiling: bool = False,
+    attention_slicing: bool = False,
+) -> Editor:
     """An editor around ``"starter"``, ``"starter-base"``, a hub id, a diffusers folder or a ``.safetensors`` file.
 
     ``device``: ``auto``, ``cpu``, ``cuda`` or ``mps``; ``dtype``: by default float32 for the starters and on a
-    CPU, else float16. Only safetensors are read. Raises ``ModelError``.
+    CPU, else float16. Only safetensors are read.
+
+    To save memory: ``offload`` leaves whole networks (``"model"``) or every layer (``"sequential"``, much slower) in main memory
+    while they are not used; ``vae_tiling`` encodes and decodes pictures larger than the autoencoder was made for in overlapping
+    tiles, which changes them a little, and several one by one; ``attention_slicing`` computes attention in parts, for devices
+    without an efficient kernel. Raises ``ModelError``; ``UsageError`` for a device or an offloading that cannot be.
     """
-    loaded = loading.load_pipeline(name_or_path, device=device, dtype=dtype)
+    loaded = loading.load_pipeline(
+        name_or_path, device=device, dtype=dtype, offload=offload, vae_tiling=vae_tiling,
+        attention_slicing=attention_slicing,
+    )  # fmt: skip
+    models.lay_out(loaded.pipe)
     editor = Editor(loaded.pipe, model_id=loaded.model_id, card=loaded.card)
     editor._stored_scheduler = loaded.pipe.scheduler
     return editor
@@ -79,6 +110,7 @@ class Editor:
         fit: str = "fit",
         resolution: int | None = None,
         sequential: bool = False,
+        gradient_checkpointing: bool = False,
         batch_size: int = 8,
         callback: StepCallback | None = None,
         progress: bool = False,
@@ -111,9 +143,10 @@ class Editor:
 
         ``fit``: ``fit``, ``crop`` or ``pad`` (see ``fitting``); ``resolution``, the longer side at which the model sees the
         picture, 32 to 4096 pixels, by default the one that it was made for; the result has the input's own size.
-        ``sequential`` runs guidance branches one by one to save
-        memory. ``callback(i, n, latents)`` after each step; ``on_phase(name, i, n)`` while a method inverts, tunes or looks
-        for a mask before that; ``cancel``, an event or a function, is asked after each step of all of it.
+        ``sequential`` runs guidance branches one by one to save memory, and ``gradient_checkpointing``, for methods that tune or
+        learn, computes twice instead of keeping. ``callback(i, n, latents)`` after each step; ``on_phase(name, i, n)`` while a
+        method inverts, tunes or looks for a mask before that; ``cancel``, an event or a function, is asked after each step of
+        all of it.
 
         Raises ``MethodError``, ``ModelError``, ``ImageError``, ``TextError``, ``Cancelled``.
         """
@@ -145,10 +178,12 @@ class Editor:
         )  # fmt: skip
         run = functools.partial(self._run, method=settled, origin=origin, sequential=sequential)
         watch = watching.Watch(callback=callback, progress=progress, cancel=cancel, on_phase=on_phase)
+        checkpointed = gradients.checkpointed(self.pipe, enabled=gradient_checkpointing)
         most = 1 if getattr(settled, "alone", False) else batch_size
-        for part in jobs.same_size(results, most=most):
-            for index, edit in zip(part, run([results[i] for i in part], watch=watch), strict=True):
-                results[index] = edit
+        with checkpointed:
+            for part in jobs.same_size(results, most=most):
+                for index, edit in zip(part, run([results[i] for i in part], watch=watch), strict=True):
+                    results[index] = edit
         for edit in results:
             for note in getattr(edit, "notes", ()):
                 warnings.warn(note, ShowtellWarning, stacklevel=2)
@@ -187,6 +222,10 @@ class Editor:
         from .comparing import compare
 
         return compare(self, image, instructions, **options)
+
+    def compile(self, what: str = "blocks", **options: Any) -> float:
+        """Compile the networks; the seconds it took. See :func:`showtell.compiling.compile_editor` for the options."""
+        return compiling.compile_editor(self, what, **options)
 
     def _settle(
         self, method: Any, given: dict[str, Any], *, held: Sequence[Inversion | None] = ()

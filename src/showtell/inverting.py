@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from . import files, fitting, jobs, methods, models, requested, runs, watching
 from .edits import Edit
 from .errors import MethodError, OutputError, ShowtellError, TextError
-from .inversion import tuned_file
+from .inversion import gradients, tuned_file
 from .inversion.tuning import Tuned
 from .inversions import MADE_FOR, Inversion
 from .methods.reconstructions import DdimReconstruction, NullTextReconstruction, PromptTuningReconstruction
@@ -49,6 +49,7 @@ def invert(
     negative_prompt: str | None = None,
     fit: str = "fit",
     sequential: bool = False,
+    gradient_checkpointing: bool = False,
     callback: Callable[[int, int, Any], None] | None = None,
     on_phase: Callable[[str, int, int], None] | None = None,
     progress: bool = False,
@@ -64,6 +65,7 @@ def invert(
     ``source`` where it was told, else ``empty``. ``hyperparameters`` are those of the inversion's value in
     ``methods.reconstructions``; None takes the model card's, else the paper's.
 
+    ``gradient_checkpointing`` computes twice instead of keeping, while it tunes: the same result with less memory, in more time.
     ``on_phase(name, i, n)`` is told of inverting and tuning, ``callback(i, n, latents)`` of the way back of ``ddim`` (a
     tuning takes it itself), and ``cancel`` is asked after each step. ``checkpoint``: a file in which the tuning is kept every
     few seconds and when it is stopped, to be removed by the caller; with ``resume`` it goes on from there, with the same
@@ -91,7 +93,8 @@ def invert(
     if tuned.embeds and tuned.how != how:
         job.notes.append(f"its first {len(tuned.embeds)} steps were tuned with {tuned.how}")
     tuned.how = how
-    with _kept(checkpoint, tuned, what) as keep:
+    checkpointed = gradients.checkpointed(editor.pipe, enabled=gradient_checkpointing)
+    with _kept(checkpoint, tuned, what) as keep, checkpointed:
 
         def watched(name: str, i: int, n: int) -> None:
             keep()
@@ -126,6 +129,7 @@ def invert_many(
     negative_prompt: Any = None,
     fit: str = "fit",
     sequential: bool = False,
+    gradient_checkpointing: bool = False,
     batch_size: int = 8,
     progress: bool = False,
     cancel: Any = None,
@@ -156,7 +160,8 @@ def invert_many(
     watch = watching.Watch(progress=progress, cancel=cancel)
     for part in jobs.same_size(found, most=batch_size):
         batch = [found[i] for i in part]
-        edits = editor._run(batch, method=settled, origin=origin, sequential=sequential, watch=watch)
+        with gradients.checkpointed(editor.pipe, enabled=gradient_checkpointing):
+            edits = editor._run(batch, method=settled, origin=origin, sequential=sequential, watch=watch)
         for i, job, edit in zip(part, batch, edits, strict=True):
             own = wanted[i] if getattr(settled, "start", None) == "target" else None
             found[i] = edit if isinstance(edit, ShowtellError) else _packed(editor.pipe, edit, job, settled, target=own)

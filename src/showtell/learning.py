@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import files, lessons, methods, models, requested
+from .caching import constant_text
 from .errors import Cancelled, MethodError, OutputError, ShowtellError, ShowtellWarning, TextError
 from .inversion import gradients, visii
 from .inversion.draws import Draws
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
 
 #: Seconds between two savings of a checkpoint.
 _SAVE_EVERY = 5.0
-_TOO_MUCH = "out of memory: use fewer timesteps_per_step, dtype bfloat16, or smaller pictures"
+_TOO_MUCH = (
+    "out of memory: use gradient_checkpointing=True, fewer timesteps_per_step, dtype bfloat16, or offload='model' "
+    "('showtell models fit' tells what fits)"
+)
 
 
 @dataclass(kw_only=True)
@@ -65,6 +69,7 @@ def study(
     fit: str = "fit",
     seed: int = 0,
     record_noise: bool = False,
+    gradient_checkpointing: bool = False,
     callback: Callable[[int, int, float], None] | None = None,
     on_check: Callable[[int, float, LearnedInstruction], None] | None = None,
     progress: bool = False,
@@ -80,8 +85,10 @@ def study(
     hyper-parameters as a value; single ones may be given by name (``steps=300``): see ``VisualInstructionInversion``. ``clip``:
     the CLIP of the direction loss and the caption, a name, a folder or a ``Clip``; by default the one whose text tower the
     pipeline has. ``record_noise`` keeps the noises in the file, for ``edit(..., noise="recorded")``.
+    ``gradient_checkpointing`` computes twice instead of keeping: the same result with less memory, in more time.
 
-    ``callback(i, n, loss)`` after each step; ``cancel``, an event or a function, is asked after each step.
+    ``callback(i, n, loss)`` after each step; ``cancel``, an event or a function, is asked after each step, or on a GPU, where
+    nobody is told the loss, after every tenth: to look at it is to wait for the device.
     ``on_check(step, L_mse, look)`` after each new check, also the one before the first step, with the look as it is then;
     it may edit pictures with this editor, and leaves the learning's result as it would be without it.
     ``checkpoint``: a file in which the learning is kept every few seconds and at its end, so that nothing is lost until
@@ -97,7 +104,8 @@ def study(
     saved = checkpoint_path(checkpoint, resume=resume)
     watch = Watch(callback=callback, progress=progress, cancel=cancel, checkpoint=saved)
     notes = [*shown.notes(), *_unused(settings, init, clip, hyperparameters)]
-    with models.memory_errors(_TOO_MUCH), _gradients(editor.pipe):
+    checkpointed = gradients.checkpointed(editor.pipe, enabled=gradient_checkpointing)
+    with models.memory_errors(_TOO_MUCH), _gradients(editor.pipe), checkpointed:
         judge = lessons.judge(editor, settings, init=init, clip=clip)
         how = lessons.plan(
             editor, shown, settings, init=init, clip=judge, fit=fit, seed=seed, caption_steps=caption_steps
@@ -120,8 +128,12 @@ def study(
             begun = begun or Progress.of(lesson.tokens, words=words)
             how |= {"num_tokens": lesson.span[1] - lesson.span[0], "init_words": words}
             packing = lessons.Packing.of(editor, shown, lesson, ids, how, name=name)
-            with watch.run(settings.steps, begun.step) as observe:
-                done = visii.learn(lesson, draws, begun, observe=observe, checked=watch.checking(on_check, packing))
+            constant = constant_text(editor.pipe.unet, getattr(editor.pipe, "controlnet", None))
+            with constant, watch.run(settings.steps, begun.step) as observe:
+                done = visii.learn(
+                    lesson, draws, begun, observe=observe, checked=watch.checking(on_check, packing),
+                    look_every=1 if callback is not None or progress else None,
+                )  # fmt: skip
         finally:
             models.release(editor.pipe)
     notes += _ending(done, settings.steps)
@@ -205,7 +217,7 @@ class Watch:
 
             def observe(done: Progress, loss: float) -> None:
                 nonlocal saved
-                bar.update()
+                bar.update(done.step - bar.n)
                 bar.set_postfix(loss=f"{loss:.4f}")
                 try:
                     if self.callback is not None:

@@ -7,10 +7,11 @@ embeddings come back as float32.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from . import fingerprint, tiling
 from .errors import ModelError, ShowtellError
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     from .types import ImageLatents, Latents, Pixels, PromptEmbeds
 
+# Pixels that the autoencoder is given at once.
+_AT_ONCE = 2**19
 _KIND_NAMES = {
     "instruct": "an instruct model (8-channel UNet)",
     "control": "a base model with a ControlNet for instruction editing",
@@ -124,11 +127,42 @@ def latent_shape(pipe: Any, pixels: Pixels) -> tuple[int, int, int]:
     return pipe.vae.config.latent_channels, pixels.shape[-2] // factor, pixels.shape[-1] // factor
 
 
+# The pipeline that stays where it is for now, and where that is.
+_PLACE: ContextVar[tuple[Any, Any] | None] = ContextVar("place", default=None)
+
+
+@contextlib.contextmanager
+def in_place(pipe: Any) -> Iterator[None]:
+    """Inside, the pipeline does not move: where it runs is asked once, since that is a walk through all modules."""
+    token = _PLACE.set((pipe, device_of(pipe)))
+    try:
+        yield
+    finally:
+        _PLACE.reset(token)
+
+
 def device_of(pipe: Any) -> torch.device:
     """Where the networks run; with offloading, where they will be moved."""
     import torch
 
+    held = _PLACE.get()
+    if held is not None and held[0] is pipe:
+        return held[1]
     return torch.device(getattr(pipe, "_execution_device", None) or pipe.device)
+
+
+def lay_out(pipe: Any) -> None:
+    """On a CPU, put the weights of convolutions into the order that it computes fastest in (channels last), in place.
+
+    The numbers are the same, and sums are rounded in another order. GPUs are left alone: their group norms, run as they
+    are, want the other order.
+    """
+    import torch
+
+    if device_of(pipe).type == "cpu":
+        put: Any = torch.nn.Module.to  # diffusers' own warns
+        for part in part_names(pipe):
+            put(getattr(pipe, part), memory_format=torch.channels_last)
 
 
 def dtype_of(module: Any) -> torch.dtype:
@@ -137,6 +171,18 @@ def dtype_of(module: Any) -> torch.dtype:
 
     dtype = getattr(module, "dtype", None)
     return dtype if isinstance(dtype, torch.dtype) and dtype.is_floating_point else torch.float32
+
+
+def tiled(pipe: Any) -> bool:
+    """Whether the autoencoder works in tiles."""
+    return tiling.tiles(pipe.vae)
+
+
+def at_once(height: int, width: int, pictures: int) -> int:
+    """How many of ``pictures`` the autoencoder is given at once, so that it does not need more than the network that denoises
+    them: half a million pixels, or one picture.
+    """
+    return max(1, min(pictures, _AT_ONCE // (height * width)))
 
 
 def encode_ids(pipe: Any, ids: torch.Tensor) -> PromptEmbeds:
@@ -160,9 +206,10 @@ def encode_image(pipe: Any, pixels: Pixels) -> ImageLatents:
     """c_I: the *unscaled* mode of the encoded picture, (B, 4, h, w) float32. ``pixels`` in [-1, 1]."""
     import torch
 
+    rows = 1 if tiled(pipe) else at_once(*pixels.shape[-2:], len(pixels))
     with torch.no_grad(), _safe_vae(pipe) as vae:
-        encoded = vae.encode(pixels.to(device_of(pipe), dtype_of(vae)))
-        return encoded.latent_dist.mode().float()
+        parts = (part.to(device_of(pipe), dtype_of(vae)) for part in pixels.split(rows))
+        return torch.cat([tiling.encode(vae, part).float() for part in parts])
 
 
 def scaled(pipe: Any, image_latents: ImageLatents) -> Latents:
@@ -174,8 +221,11 @@ def decode(pipe: Any, latents: Latents) -> Pixels:
     """Scaled latents to a float32 picture in [-1, 1] (the ends may be overshot a little)."""
     import torch
 
+    height, width = (side * latent_factor(pipe) for side in latents.shape[-2:])
+    rows = 1 if tiled(pipe) else at_once(height, width, len(latents))
     with torch.no_grad(), _safe_vae(pipe) as vae:
-        return vae.decode(latents.to(dtype_of(vae)) / vae.config.scaling_factor, return_dict=False)[0].float()
+        parts = (part.to(dtype_of(vae)) / vae.config.scaling_factor for part in latents.split(rows))
+        return torch.cat([tiling.decode(vae, part).float() for part in parts])
 
 
 @contextlib.contextmanager
@@ -232,21 +282,6 @@ def flagged(pipe: Any, pixels: Pixels) -> Sequence[bool]:
 
 
 def weights_hash(pipe: Any, *, parts: Sequence[str] | None = None, samples: int = 64) -> str:
-    """A cheap fingerprint of a pipeline's networks, or of the ``parts`` named, in float32: 16 hexadecimal digits.
-
-    It covers every tensor's name and shape and up to ``samples`` values spread over each; so it notices other
-    weights or a LoRA, and costs milliseconds. Tensors that are offloaded to the meta device count by name and shape.
-    """
-    import torch
-
-    digest = hashlib.sha256()
-    for part in part_names(pipe) if parts is None else parts:
-        drawn: dict[torch.device, list[torch.Tensor]] = {}
-        for name, tensor in getattr(pipe, part).state_dict().items():
-            digest.update(f"{part}.{name}{tuple(tensor.shape)}".encode())
-            if tensor.device.type != "meta" and tensor.is_floating_point() and tensor.numel():
-                flat = tensor.detach().reshape(-1)
-                drawn.setdefault(tensor.device, []).append(flat[:: max(1, flat.numel() // samples)][:samples].float())
-        for values in drawn.values():
-            digest.update(torch.cat(values).cpu().numpy().tobytes())
-    return digest.hexdigest()[:16]
+    """The fingerprint (``fingerprint.of``) of a pipeline's networks, or of the ``parts`` named: 16 hexadecimal digits."""
+    names = part_names(pipe) if parts is None else parts
+    return fingerprint.of({name: getattr(pipe, name) for name in names}, samples=samples)

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from . import blending, fitting, instruction, jobs, layout, methods, models, networks, recipe, sampling, schedulers
+from .caching import constant_text
 from .edits import Edit
 from .errors import MethodError, ShowtellError
 from .inversion.inverted import Inverted
@@ -25,7 +26,10 @@ NO_PICTURE = (
     "the result is not finite: a learned instruction of extreme strength, or numbers too large for float16 (use dtype "
     "float32 or bfloat16)"
 )
-_TOO_MUCH = "out of memory: use sequential=True, a smaller batch_size, or dtype float16"
+_TOO_MUCH = (
+    "out of memory: use sequential=True, a smaller batch_size, dtype float16, gradient_checkpointing=True where a method "
+    "tunes, or load with offload='model' or vae_tiling=True ('showtell models fit' tells what fits)"
+)
 
 
 def run(
@@ -47,7 +51,7 @@ def run(
 
     fresh = schedulers.fresh_scheduler(method.scheduler, pipe.scheduler.config)
     config = schedulers.recorded(fresh)
-    with failures(), _released(pipe):
+    with failures(), _released(pipe), constant_text(pipe.unet, getattr(pipe, "controlnet", None)):
         steps, plan = _planned(pipe, batch, method, fresh, sequential=sequential, watch=watch)
         denoise = sampling.GuidedDenoiser(
             network=plan.network or networks.network(pipe),
@@ -91,7 +95,8 @@ def run(
 def _released(pipe: Any) -> Iterator[None]:
     """Offloaded networks go back where they rest, whatever happens."""
     try:
-        yield
+        with models.in_place(pipe):
+            yield
     finally:
         models.release(pipe)
 
@@ -135,8 +140,6 @@ def _finite(values: torch.Tensor) -> torch.Tensor:
 
 
 def _context(pipe: Any, batch: list[jobs.Job], steps: SchedulerStep, *, regions: bool) -> methods.Context:
-    import torch
-
     device = models.device_of(pipe)
     framed = [fitting.into_frame(job.picture.rgb, job.frame) for job in batch]
     masks = [_framed_mask(job.mask, job.frame) for job in batch]
@@ -147,8 +150,8 @@ def _context(pipe: Any, batch: list[jobs.Job], steps: SchedulerStep, *, regions:
         pipe=pipe,
         pixels=fitting.to_pixels(framed).to(device),
         instructions=[job.instructions for job in batch],
-        prompt_embeds=torch.stack([instruction.assemble(pipe, job.segments)[0] for job in batch]),
-        negative_prompt_embeds=torch.stack([instruction.assemble(pipe, [job.negative])[0] for job in batch]),
+        prompt_embeds=instruction.assemble_all(pipe, [job.segments for job in batch]),
+        negative_prompt_embeds=instruction.assemble_all(pipe, [[job.negative] for job in batch]),
         generators=[job.generator for job in batch],
         steps=steps,
         recorded=_recorded_start(batch, steps),
@@ -165,12 +168,8 @@ def _context(pipe: Any, batch: list[jobs.Job], steps: SchedulerStep, *, regions:
 
 def _source_embeds(pipe: Any, batch: list[jobs.Job]) -> Any:
     """Of what the pictures show, (B, 77, d); None where that was not told."""
-    import torch
-
-    words = [job.source_words for job in batch]
-    if any(one is None for one in words):
-        return None
-    return torch.stack([instruction.assemble(pipe, [one])[0] for one in words if one is not None])
+    words = [[job.source_words] for job in batch if job.source_words is not None]
+    return instruction.assemble_all(pipe, words) if len(words) == len(batch) else None
 
 
 def _inverted(batch: list[jobs.Job], device: Any) -> Inverted | None:
@@ -205,9 +204,10 @@ def _recorded_start(batch: list[jobs.Job], steps: SchedulerStep) -> Any:
     if not kept:
         return None
     arrivals = [float(t_next) for _, t_next in steps.schedule if t_next is not None]
-    device = steps.schedule[0][0].device
-    steps.replay([torch.stack(row).to(device) for row in zip(*(noise.along(arrivals) for noise in kept), strict=True)])
-    return torch.stack([noise.start() for noise in kept]).to(device)
+    steps.replay(
+        [torch.stack(row).to(steps.device) for row in zip(*(noise.along(arrivals) for noise in kept), strict=True)]
+    )
+    return torch.stack([noise.start() for noise in kept]).to(steps.device)
 
 
 def _framed_mask(mask: np.ndarray | None, frame: fitting.Frame) -> np.ndarray:
@@ -296,6 +296,7 @@ def shared_record(
 
     return {
         "method": _method_record(method, origin), "scheduler": scheduler, "sequential": sequential,
+        "vae_tiling": models.tiled(pipe),
         "threads": torch.get_num_threads(), "batch": len(batch), "versions": recipe.versions(),
         "model": _model_record(pipe, model_id),
     }  # fmt: skip

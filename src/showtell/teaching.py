@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from .editor import Editor
 
-_TOO_MUCH = "out of memory: use a smaller batch_size, or dtype bfloat16"
+_TOO_MUCH = "out of memory: use gradient_checkpointing=True, a smaller batch_size, or dtype bfloat16"
 
 
 def teach(
@@ -35,6 +35,7 @@ def teach(
     method: textual.TextualInversion | None = None,
     fit: str = "fit",
     seed: int = 0,
+    gradient_checkpointing: bool = False,
     callback: Callable[[int, int, float], None] | None = None,
     progress: bool = False,
     cancel: Callable[[], bool] | Any = None,
@@ -47,7 +48,8 @@ def teach(
     ``pictures``: one or a list, three to five are best, whatever ``images.open_picture`` takes. ``init``: words that come near
     it, where the learning begins; with as many tokens as the word has vectors, each begins at one of them, else all begin at
     their mean. ``method``: the hyper-parameters as a value; single ones may be given by name (``steps=500``): see
-    ``TextualInversion``. The pipeline is not changed: ``install`` gives it the word.
+    ``TextualInversion``. The pipeline is not changed: ``install`` gives it the word. ``gradient_checkpointing`` computes twice
+    instead of keeping: the same result with less memory, in more time.
 
     ``callback(i, n, loss)`` after each step; ``cancel``, an event or a function, is asked after each step.
     ``checkpoint``: a file in which the learning is kept every few seconds and at its end; with ``resume`` it goes on from
@@ -76,7 +78,8 @@ def teach(
     begun = None
     if resume and watch.checkpoint is not None and watch.checkpoint.exists():
         begun = Progress.load(watch.checkpoint, what=watch.what, device=models.device_of(pipe))
-    with models.memory_errors(_TOO_MUCH), gradients.kept(pipe.unet, pipe.text_encoder, pipe.vae):
+    kept, checkpointed = gradients.kept, gradients.checkpointed(pipe, enabled=gradient_checkpointing)
+    with models.memory_errors(_TOO_MUCH), kept(pipe.unet, pipe.text_encoder, pipe.vae), checkpointed:
         try:
             lesson = _lesson(pipe, opened, settings, placeholder=ids[0], fit=fit, seed=seed)
             begun = begun or Progress.of(start.clone(), words=init)

@@ -45,8 +45,8 @@ def test_scenes_draws_a_sheet(cli):
 
 def test_models_are_listed_and_described(cli):
     names = [model["name"] for model in cli("models", "list", "--json").json["models"]]
-    assert names == ["starter", "starter-base", "starter-clip"]
-    assert cli("models", "list").out.count("\n") == 4
+    assert names == ["starter", "starter-base", "starter-clip", "starter-fast"]
+    assert cli("models", "list").out.count("\n") == 5
     assert isinstance(cli("models", "show", "starter", "--json").json["card"], dict)
     assert cli("models", "show", "starter").out.startswith("starter\n")
 

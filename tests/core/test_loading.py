@@ -44,9 +44,13 @@ def test_loading_prints_nothing(starters, capfd):
 def test_hyper_parameters_come_from_the_caller_the_card_or_the_paper(starters, picture):
     editor = showtell.load("starter", device="cpu")
     method = editor.edit(picture(), "red", num_inference_steps=2).recipe.method
-    assert method.parameters == {"guidance_scale": 3.0, "image_guidance_scale": 1.5, "num_inference_steps": 2}
+    assert method.parameters == {
+        "guidance_scale": 3.0, "image_guidance_scale": 1.5, "num_inference_steps": 2,
+        "guidance_interval": (0.0, 1.0), "cache_interval": 1, "cache_depth": 1,
+    }  # fmt: skip
     assert method.origin == {
         "guidance_scale": "card", "image_guidance_scale": "card", "num_inference_steps": "given", "scheduler": "paper",
+        "guidance_interval": "paper", "cache_interval": "paper", "cache_depth": "paper",
     }  # fmt: skip
     bare = showtell.Editor(editor.pipe).edit(picture(), "red", num_inference_steps=1).recipe.method
     assert bare.parameters["guidance_scale"] == 7.5

@@ -11,7 +11,9 @@ import torch
 
 from showtell import loading
 from showtell.errors import ModelError, UsageError
-from showtell.training.instruct import activations, lora, preflight, saving, shapes
+from showtell.memory import free as freeing
+from showtell.memory import shapes
+from showtell.training.instruct import activations, lora, preflight, saving
 from showtell.training.instruct.settings import Config, Data, Lora, Train
 from tests.helpers import tiny
 
@@ -143,14 +145,14 @@ def test_a_folder_of_adapters_is_as_large_as_its_base(starters, tmp_path) -> Non
 
 
 def test_free_memory_is_what_the_system_leaves(tmp_path, monkeypatch) -> None:
-    free = preflight.free_memory()
+    free = freeing.free_memory()
     assert 2**20 < free < 2**50
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-    assert 0.3 < preflight.free_memory() / free < 0.7
-    assert preflight._container(tmp_path) > 2**50
+    assert 0.3 < freeing.free_memory() / free < 0.7
+    assert freeing._container(tmp_path) > 2**50
     (tmp_path / "memory.max").write_text("1000\n")
     (tmp_path / "memory.current").write_text("700\n")
     (tmp_path / "memory.stat").write_text("anon 300\ninactive_file 250\n")
-    assert preflight._container(tmp_path) == 550
+    assert freeing._container(tmp_path) == 550
     (tmp_path / "memory.max").write_text("max\n")
-    assert preflight._container(tmp_path) > 2**50
+    assert freeing._container(tmp_path) > 2**50

@@ -53,6 +53,11 @@ class Asked:
     seed: int = 0
     device: str = "auto"
     dtype: str | None = None
+    offload: str = "none"
+    vae_tiling: bool = False
+    attention_slicing: bool = False
+    gradient_checkpointing: bool = False
+    compiled: bool = False
 
     def check(self) -> None:
         """Raise ``MethodError`` or ``UsageError`` for what no row could be made with, ``FileFormatError`` for a learned file."""
@@ -80,6 +85,7 @@ class Asked:
             "base_model": placed(self.base_model), "learned": hashes(self.learned), "source": self.source_caption,
             "negative": self.negative, "pair": None if self.pair is None else [sha256(Path(path)) for path in self.pair],
             "fit": self.fit, "sequential": self.sequential, "dtype": self.dtype, "seed": self.seed,
+            **({"vae_tiling": True} if self.vae_tiling else {}),  # the others change no result
         }  # fmt: skip
 
     def everywhere(self) -> Asked:

@@ -101,7 +101,8 @@ def _differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterable[str]:
         yield "command"
         return
     settings = old["settings"]
-    yield from (key.replace("_", " ") for key in new["settings"] if settings.get(key) != new["settings"][key])
+    both = {**new["settings"], **settings}
+    yield from (key.replace("_", " ") for key in both if settings.get(key) != new["settings"].get(key))
     if old.get("source") != new["source"]:
         yield f"input ({(old.get('source') or {}).get('path')})"
 

@@ -31,11 +31,16 @@ def build(asked: Asked, wanted: Mapping[str, tuple[str, ...]], claims: Claims) -
 
     editors = {}
     for name, served in wanted.items():
-        editor = load(name, device=asked.device, dtype=asked.dtype)
+        editor = load(
+            name, device=asked.device, dtype=asked.dtype, offload=asked.offload, vae_tiling=asked.vae_tiling,
+            attention_slicing=asked.attention_slicing,
+        )  # fmt: skip
         for method in served:
             kinds = methods.resolve(method).kinds
             models.require_kind(editor.pipe, kinds, method=method, model_id=editor.model_id)
         claims.model(name, editor)
+        if asked.compiled:  # as the pictures come, whose sizes nobody knows yet
+            editor.compile(warm_up=False)
         editors[name] = editor
     return Editing(asked, editors)
 
@@ -96,7 +101,8 @@ class Editing:
                 [picture for _, picture in rows], [_said(one["words"]) for one in told] if first["words"] else None,
                 method=first["method"], learned=first["learned"] or None, seed=[one["seed"] for one in told],
                 negative_prompt=[one["negative"] for one in told], mask=[one["mask"] for one in told],
-                fit=self._asked.fit, sequential=self._asked.sequential, batch_size=len(rows), **options,
+                fit=self._asked.fit, sequential=self._asked.sequential,
+                gradient_checkpointing=self._asked.gradient_checkpointing, batch_size=len(rows), **options,
             )  # fmt: skip
 
 

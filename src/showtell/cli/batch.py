@@ -61,6 +61,11 @@ def batch(
     gpus: options.Gpus = 0.0,
     device: options.Device = "auto",
     dtype: options.Dtype = None,
+    offload: options.Offload = "none",
+    vae_tiling: options.VaeTiling = False,
+    attention_slicing: options.AttentionSlicing = False,
+    gradient_checkpointing: options.GradientCheckpointing = False,
+    compile_: options.Compile = False,
     as_json: options.Json = False,
     force: Annotated[
         bool, typer.Option("--force", help="Make everything again, and replace what is in the way.")
@@ -94,8 +99,10 @@ def batch(
             source, told, out=out, method=method, model=model, base_model=base_model, learned=learned or (), seed=seed,
             settings={name: one for name, one in settings.items() if one is not None},
             source_caption=source_words, negative=negative, pair=None if before is None else (str(before), str(after)),
-            fit=fit, sequential=sequential, device=device, dtype=dtype, batch_size=batch_size, limit=limit,
-            skip_existing=skip_existing, force=force, ray=ray, actors=actors, gpus=gpus, tick=tick,
+            fit=fit, sequential=sequential, device=device, dtype=dtype, offload=offload, vae_tiling=vae_tiling,
+            attention_slicing=attention_slicing, gradient_checkpointing=gradient_checkpointing, compiled=compile_,
+            batch_size=batch_size, limit=limit, skip_existing=skip_existing, force=force, ray=ray, actors=actors, gpus=gpus,
+            tick=tick,
         )  # fmt: skip
     result = {
         "written": str(out), "made": done.made, "before": done.before, "skipped": done.skipped,

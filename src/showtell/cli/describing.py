@@ -223,5 +223,6 @@ def _inverted(editor: Editor, picture: Picture, target: Any, told: dict[str, Any
     words = target if isinstance(target, str) else ", ".join(target)
     return editor.invert(
         picture, words if settled.start == "target" else None, method="pti", source=told["source"], fit=told["fit"],
-        negative_prompt=told["negative_prompt"], sequential=told["sequential"], on_phase=told["on_phase"], **own,
+        negative_prompt=told["negative_prompt"], sequential=told["sequential"],
+        gradient_checkpointing=told["gradient_checkpointing"], on_phase=told["on_phase"], **own,
     )  # fmt: skip

@@ -105,6 +105,11 @@ def edit(
     seed: options.Seed = None,
     device: options.Device = "auto",
     dtype: options.Dtype = None,
+    offload: options.Offload = "none",
+    vae_tiling: options.VaeTiling = False,
+    attention_slicing: options.AttentionSlicing = False,
+    gradient_checkpointing: options.GradientCheckpointing = False,
+    compile_: options.Compile = False,
     as_json: options.Json = False,
     force: options.Force = False,
 ) -> None:
@@ -148,8 +153,17 @@ def edit(
 
     import showtell
 
-    editor = showtell.load(model or describing.model_for(list(methods.values())), device=device, dtype=dtype)
+    editor = showtell.load(
+        model or describing.model_for(list(methods.values())), device=device, dtype=dtype, offload=offload, vae_tiling=vae_tiling,
+        attention_slicing=attention_slicing,
+    )  # fmt: skip
     request.notes.extend(describing.give_words(editor, token or []))
+    if compile_:
+        seconds = editor.compile(
+            size=opened.size, fit=fit, resolution=resolution, sequential=sequential, guidance_scale=guidance_scale,
+            image_guidance_scale=image_guidance_scale,
+        )  # fmt: skip
+        request.notes.append(f"compiled in {seconds:.1f} s")
     told: dict[str, Any] = {
         "learned": request.looks,
         "noise": noise,
@@ -163,6 +177,7 @@ def edit(
         "fit": fit,
         "resolution": resolution,
         "sequential": sequential,
+        "gradient_checkpointing": gradient_checkpointing,
         **settings,
     }
     with console.progress("editing", as_json=as_json) as tick:

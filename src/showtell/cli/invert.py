@@ -72,6 +72,10 @@ def invert(
     sequential: Annotated[bool, typer.Option("--sequential", help="Less memory, more time.")] = False,
     device: options.Device = "auto",
     dtype: options.Dtype = None,
+    offload: options.Offload = "none",
+    vae_tiling: options.VaeTiling = False,
+    attention_slicing: options.AttentionSlicing = False,
+    gradient_checkpointing: options.GradientCheckpointing = False,
     as_json: options.Json = False,
     force: options.Force = False,
 ) -> None:
@@ -95,7 +99,10 @@ def invert(
     from showtell import tokens
     from showtell.inversion.tuning import NotFinite
 
-    editor = showtell.load(model, device=device, dtype=dtype)
+    editor = showtell.load(
+        model, device=device, dtype=dtype, offload=offload, vae_tiling=vae_tiling,
+        attention_slicing=attention_slicing,
+    )  # fmt: skip
     tokens.installed(editor, token or [])
     if not resume:  # that an unfinished inversion may go was said with --force
         ready.kept.unlink(missing_ok=True)
@@ -104,6 +111,7 @@ def invert(
         try:
             found = editor.invert(
                 ready.picture, target, **told, fit=fit, sequential=sequential, checkpoint=ready.kept, resume=resume,
+                gradient_checkpointing=gradient_checkpointing,
                 on_phase=lambda name, i, n: watched(i, n, name), cancel=stop.wanted,
                 callback=lambda i, n, _: tick(i + 1, n, title="reconstructing"), **given,
             )  # fmt: skip

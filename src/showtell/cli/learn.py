@@ -79,6 +79,10 @@ def learn(
     ] = 0,
     device: options.Device = "auto",
     dtype: options.Dtype = None,
+    offload: options.Offload = "none",
+    vae_tiling: options.VaeTiling = False,
+    attention_slicing: options.AttentionSlicing = False,
+    gradient_checkpointing: options.GradientCheckpointing = False,
     as_json: options.Json = False,
     force: options.Force = False,
 ) -> None:
@@ -101,13 +105,17 @@ def learn(
     import showtell
     from showtell import learned_file, learning
 
-    editor = showtell.load(model, device=device, dtype=dtype)
+    editor = showtell.load(
+        model, device=device, dtype=dtype, offload=offload, vae_tiling=vae_tiling,
+        attention_slicing=attention_slicing,
+    )  # fmt: skip
     if not resume:  # that an unfinished learning may go was said with --force
         lesson.kept.unlink(missing_ok=True)
     with stoppable(lesson.kept) as stop, console.progress("learning", as_json=as_json) as tick:
         found = learning.study(
             editor, lesson.pairs, init=init, name=learned_file.name_of(out), method=lesson.method, clip=clip, fit=fit,
-            seed=seed, record_noise=record_noise, checkpoint=lesson.kept, resume=resume, cancel=stop.wanted,
+            seed=seed, record_noise=record_noise, gradient_checkpointing=gradient_checkpointing,
+            checkpoint=lesson.kept, resume=resume, cancel=stop.wanted,
             callback=stop.watching(lambda i, n, loss: tick(i, n, f"loss {loss:.4f}")), **given,
         )  # fmt: skip
     found.notes[:0] = lesson.notes

@@ -13,19 +13,21 @@ from showtell.cli import looks as learned
 SUMMARIES = {
     "starter": "edits pictures by instructions",
     "starter-base": "draws pictures from captions; starter was made from it",
+    "starter-fast": "starter in four steps without guidance: adapters that were distilled from it",
     "starter-clip": "a CLIP with both towers; its text tower serves the other two",
 }
-Name = Annotated[str, typer.Argument(metavar="NAME", help="starter, starter-base or starter-clip.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="starter, starter-fast, starter-base or starter-clip.")]
 
 
 def register(app: typer.Typer) -> None:
     models = typer.Typer(
-        help="The starter models: list, describe, export; and learned instructions: looks.",
+        help="The starter models: list, describe, export; what fits into memory; and learned instructions.",
         epilog="Example: showtell models list",
     )
     models.command("list", epilog="Example: showtell models list --json")(list_models)
     models.command("show", epilog="Example: showtell models show starter")(show)
     models.command("looks", epilog=learned.EPILOG)(learned.looks)
+    models.command("fit", epilog="Example: showtell models fit starter --resolution 256")(fit)
     models.command("export", epilog="Example: showtell models export starter starter-folder")(export)
     app.add_typer(models, name="models")
 
@@ -48,6 +50,39 @@ def show(name: Name, as_json: options.Json = False) -> None:
 
     card = loading.starter_card(name)
     console.finish({"name": name, "card": card}, "\n".join([name, *_lines(card, "  ")]), as_json=as_json)
+
+
+def fit(
+    name: Annotated[str, typer.Argument(metavar="MODEL", help="A starter, a hub id, a folder or a .safetensors file.")],
+    resolution: Annotated[
+        int | None,
+        typer.Option("--resolution", help="Side of a square picture, in pixels; by default the model's own."),
+    ] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Pictures edited or inverted together.")] = 1,
+    timesteps_per_step: Annotated[
+        int, typer.Option("--timesteps-per-step", min=1, help="Noise levels that each step of a learning looks at.")
+    ] = 1,
+    free: Annotated[
+        float | None,
+        typer.Option(
+            "--free", min=0, help="GiB that are free on a GPU that is not here; by default what is free on DEVICE."
+        ),
+    ] = None,
+    device: options.Device = "auto",
+    dtype: options.Dtype = None,
+    as_json: options.Json = False,
+) -> None:
+    """Estimate how much memory editing, learning and inverting need, each with what saves it, before anything is loaded.
+
+    Of a model on the hub only its configurations are fetched.
+    """
+    from showtell import memory
+
+    found = memory.estimate(
+        name, resolution=resolution, dtype=dtype, batch_size=batch_size, timesteps_per_step=timesteps_per_step,
+        device=device, free=None if free is None else int(free * 2**30),
+    )  # fmt: skip
+    console.finish(found.as_dict(), found.table(), as_json=as_json)
 
 
 def export(

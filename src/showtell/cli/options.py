@@ -21,6 +21,28 @@ Dtype = Annotated[
     Literal["float32", "float16", "bfloat16"] | None,
     typer.Option("--dtype", help="Number format of the networks; by default the model's own choice."),
 ]
+Offload = Annotated[
+    Literal["none", "model", "sequential"],
+    typer.Option(
+        "--offload", help="Keep networks, or every layer (much slower), in main memory while they are not used."
+    ),
+]
+VaeTiling = Annotated[
+    bool,
+    typer.Option("--vae-tiling", help="Large pictures go through the autoencoder in tiles, which less memory holds."),
+]
+AttentionSlicing = Annotated[
+    bool, typer.Option("--attention-slicing", help="Attention in parts, for devices without an efficient kernel.")
+]
+Compile = Annotated[
+    bool, typer.Option("--compile", help="Compile the network first: minutes, which pay over many pictures.")
+]
+GradientCheckpointing = Annotated[
+    bool,
+    typer.Option(
+        "--gradient-checkpointing", help="While something is learned, compute twice instead of keeping: less memory."
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
 Model = Annotated[
     str, typer.Option("--model", help="A starter, a hub id, a diffusers folder, or a single .safetensors file.")

@@ -49,6 +49,9 @@ def token(
     ] = 0,
     device: options.Device = "auto",
     dtype: options.Dtype = None,
+    vae_tiling: options.VaeTiling = False,
+    attention_slicing: options.AttentionSlicing = False,
+    gradient_checkpointing: options.GradientCheckpointing = False,
     as_json: options.Json = False,
     force: options.Force = False,
 ) -> None:
@@ -70,12 +73,15 @@ def token(
     import showtell
     from showtell import teaching
 
-    editor = showtell.load(model, device=device, dtype=dtype)
+    editor = showtell.load(
+        model, device=device, dtype=dtype, vae_tiling=vae_tiling, attention_slicing=attention_slicing
+    )
     if not resume:  # that an unfinished learning may go was said with --force
         kept.unlink(missing_ok=True)
     with stoppable(kept) as stop, console.progress("learning", as_json=as_json) as tick:
         found, said = teaching.teach(
-            editor, opened, word, init=init, fit=fit, seed=seed, checkpoint=kept, resume=resume, cancel=stop.wanted,
+            editor, opened, word, init=init, fit=fit, seed=seed, gradient_checkpointing=gradient_checkpointing,
+            checkpoint=kept, resume=resume, cancel=stop.wanted,
             callback=stop.watching(lambda i, n, loss: tick(i, n, f"loss {loss:.4f}")), **given,
         )  # fmt: skip
     found.save(out, force=force)

@@ -10,18 +10,17 @@ from typing import Any
 
 from .. import models
 from ..errors import ModelError
-from .cards import CARD, STARTERS, read_card, starter_card
+from . import frugal
+from .cards import ADAPTERS, CARD, STARTERS, read_card, starter_card
 from .names import HUB_ID, pick_device, pick_dtype, shortened
 from .quiet import one_line
-from .starters import starter_pipeline
+from .starters import adapted, starter_pipeline
 
 # The files that the libraries read: not the variants beside them (fp16, non_ema).
 _WEIGHTS = re.compile(r"(diffusion_pytorch_model|model)(-\d+-of-\d+)?\.safetensors")
 _RENAMED = {
     ".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0.",
 }  # fmt: skip
-#: Low-rank adapters, as ``load_lora_weights`` of stock pipelines finds them.
-ADAPTERS = "pytorch_lora_weights.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,15 +32,25 @@ class Loaded:
     card: dict[str, Any] = field(default_factory=dict)
 
 
-def load_pipeline(name_or_path: str | os.PathLike[str], *, device: str = "auto", dtype: Any = None) -> Loaded:
+def load_pipeline(
+    name_or_path: str | os.PathLike[str],
+    *,
+    device: str = "auto",
+    dtype: Any = None,
+    offload: str = "none",
+    vae_tiling: bool = False,
+    attention_slicing: bool = False,
+) -> Loaded:
     """Load ``starter``, ``starter-base``, a folder, a single ``.safetensors`` file or a hub id.
 
     ``device`` is ``auto`` (CUDA, else MPS, else CPU) or any torch device; ``dtype`` a torch dtype or its name, by
-    default float32 for the starters and on a CPU, else float16. Raises ``ModelError``, one line, for whatever
-    cannot be loaded.
+    default float32 for the starters and on a CPU, else float16. ``offload``, ``vae_tiling`` and ``attention_slicing``: see
+    ``showtell.load``. Raises ``ModelError``, one line, for whatever cannot be loaded, ``UsageError`` for an offloading that
+    cannot be.
     """
     name = os.fspath(name_or_path)
     target = pick_device(device)
+    frugal.check(offload, target)
     wanted = pick_dtype(dtype)
     if name in STARTERS:
         pipe, card = starter_pipeline(name, wanted), starter_card(name)
@@ -59,7 +68,7 @@ def load_pipeline(name_or_path: str | os.PathLike[str], *, device: str = "auto",
     pipe.set_progress_bar_config(disable=True)
     _check_filled(pipe, name)
     with one_line(name):
-        pipe = pipe.to(target)
+        pipe = frugal.settle(pipe, target, offload=offload, vae_tiling=vae_tiling, attention_slicing=attention_slicing)
     return Loaded(pipe=pipe, model_id=name, card=card)
 
 
@@ -81,13 +90,7 @@ def _from_folder(path: Path, dtype: Any) -> Any:
         raise ModelError(f"{path / CARD}: names no base that its adapters could belong to (a starter, or a hub id)")
     if not (path / ADAPTERS).is_file():
         raise ModelError(f"{path}: has no {ADAPTERS}, which its card speaks of")
-    with one_line(str(path)):
-        pipe.load_lora_weights(str(path), weight_name=ADAPTERS, local_files_only=True, use_safetensors=True)
-        if not getattr(pipe.unet, "peft_config", None):  # the libraries pass over adapters that fit nowhere
-            raise ModelError(f"{path}: its adapters belong to another network")
-        pipe.fuse_lora(components=["unet"])
-        pipe.unload_lora_weights()
-    return pipe
+    return adapted(pipe, path)
 
 
 def _whole_folder(path: Path, dtype: Any) -> Any:

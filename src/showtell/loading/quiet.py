@@ -21,7 +21,9 @@ def one_line(name: str) -> Iterator[None]:
         with silent():
             yield
     except torch.OutOfMemoryError as error:
-        raise ShowtellError(f"{name}: the device has not enough memory for it: use float16, or the CPU") from error
+        raise ShowtellError(
+            f"{name}: the device has not enough memory for it: use float16, offload='model', or the CPU"
+        ) from error
     except (*_LOAD_ERRORS, SafetensorError) as error:
         text = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise ModelError(f"{name}: cannot be loaded ({text[:300]})") from error

@@ -13,12 +13,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from showtell import loading
+from showtell.memory import counting
+from showtell.memory.shapes import Shapes
 from showtell.training.instruct import lora as adapters
 from showtell.training.instruct.settings import Lora
-from showtell.training.instruct.shapes import Shapes
 
 _HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -45,7 +45,7 @@ def count(
     unet = _network(shapes, lora)
     learned = sum(p.numel() for p in unet.parameters() if p.requires_grad)
     with FakeTensorMode():  # shapes, dtypes and a device, and no numbers
-        _give_device(unet)
+        counting.place(unet)
         if precision != "no" and torch.device(device).type == "cuda":
             _normalise_in_float32(unet)
         one, two = (_kept(unet, shapes, rows, side, precision, checkpointing) for rows in (1, 2))
@@ -66,24 +66,14 @@ def _network(shapes: Shapes, lora: Lora | None) -> Any:
     return unet.train()
 
 
-def _give_device(unet: Any) -> None:
-    """Tensors that say they are on a CPU, as autocast wants them, in the place of those on the meta device."""
-    for module in unet.modules():
-        for name, held in module.named_parameters(recurse=False):
-            empty = torch.empty(held.shape, dtype=held.dtype)
-            module.register_parameter(name, torch.nn.Parameter(empty, requires_grad=held.requires_grad))
-        for name, held in module.named_buffers(recurse=False):
-            module.register_buffer(name, torch.empty(held.shape, dtype=held.dtype))
-
-
 def _kept(unet: Any, shapes: Shapes, rows: int, side: int, precision: str, checkpointing: bool) -> int:
     latents = side // shapes.factor
     x = torch.empty(rows, unet.config.in_channels, latents, latents)
     t, words = torch.empty(rows, dtype=torch.long), torch.empty(rows, 77, shapes.text_width)
-    ledger = _Ledger(own={_identity(p) for p in (*unet.parameters(), *unet.buffers())})
+    ledger = _Ledger(own={counting.identity(p) for p in (*unet.parameters(), *unet.buffers())})
     if checkpointing:
         unet.enable_gradient_checkpointing(ledger.checkpoint)
-    with _Efficient(), _autocast(precision), ledger.watching():
+    with counting.Efficient(), _autocast(precision), ledger.watching():
         unet(x, t, words, return_dict=False)
     return ledger.total
 
@@ -103,10 +93,6 @@ def _normalise_in_float32(unet: Any) -> None:
             module.register_forward_pre_hook(widen)
 
 
-def _identity(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata
-
-
 @dataclass
 class _Ledger:
     """Storages that are kept, each once; under checkpointing, what a block gets, and the most that one keeps while it is run
@@ -118,8 +104,8 @@ class _Ledger:
     inside: int = 0
 
     def add(self, tensor: Tensor) -> Tensor:
-        if _identity(tensor) not in self.own:
-            self.kept[_identity(tensor)] = tensor  # held, so that no other storage gets its address
+        if counting.identity(tensor) not in self.own:
+            self.kept[counting.identity(tensor)] = tensor  # held, so that no other storage gets its address
         return tensor
 
     def watching(self) -> Any:
@@ -138,20 +124,3 @@ class _Ledger:
     @property
     def total(self) -> int:
         return sum(tensor.untyped_storage().nbytes() for tensor in self.kept.values()) + self.inside
-
-
-class _Efficient(TorchFunctionMode):
-    """Attention that keeps what the memory-efficient kernels keep."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.nn.functional.scaled_dot_product_attention:
-            return _Attention.apply(*args[:3])
-        return func(*args, **(kwargs or {}))
-
-
-class _Attention(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        out = query.new_empty((*query.shape[:-1], value.shape[-1]))
-        ctx.save_for_backward(query, key, value, out, query.new_empty(query.shape[:-1], dtype=torch.float32))
-        return out

@@ -8,21 +8,18 @@ counted (``activations``). Beside them a device needs some room for what lives f
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from showtell.errors import ShowtellError, UsageError
-from showtell.training.instruct import shapes as shaping
+from showtell.errors import UsageError
+from showtell.memory import shapes as shaping
+from showtell.memory.free import MARGIN, gib
 
 if TYPE_CHECKING:
+    from showtell.memory.shapes import Shapes
     from showtell.training.instruct.settings import Config
-    from showtell.training.instruct.shapes import Shapes
 
-#: Percent of the bytes counted that should be free.
-MARGIN = 110
 #: Feature maps of the autoencoder's widest level that live at once while a picture is encoded.
 _ENCODING_MAPS = 4
 
@@ -173,6 +170,7 @@ def _parts(config: Config, shapes: Shapes, learned: int, fixed: int, world_size:
         "text encoder": 4 * shapes.counts["text_encoder"],
         "gradients": 4 * learned,
         "optimiser": (2 if train.optimiser == "adamw8bit" else 8) * learned,
+        "teacher": 4 * _network(shapes) if config.distill is not None and config.lora is None else 0,
         "averaged weights": 0 if train.ema is None else 4 * learned,
         "half-precision copies": fixed,
         "exchange between processes": 4 * learned if world_size > 1 else 0,
@@ -188,45 +186,3 @@ def _encoding(config: Config, shapes: Shapes, side: int) -> tuple[int, int]:
     row, most = 2 * side * side * pixel, max(ENCODED_PIXELS, side * side) * pixel
     kept = min(BLOCK * row, most)
     return (kept, kept) if config.data.cache == "latents" else (row, most)
-
-
-def free_memory(device: str = "cpu") -> int:
-    """Bytes that are free on a device: CUDA's own count, else what the operating system says is available, and no more than the
-    container's limit leaves, shared by the processes that torchrun started on this machine.
-
-    Raises ``ShowtellError`` where that cannot be told.
-    """
-    import torch
-
-    if torch.device(device).type == "cuda":
-        return torch.cuda.mem_get_info(torch.device(device))[0]
-    try:
-        import psutil
-    except ImportError:
-        free = _meminfo()
-    else:
-        free = int(psutil.virtual_memory().available)
-    return min(free, _container()) // max(1, int(os.environ.get("LOCAL_WORLD_SIZE") or 1))
-
-
-def _meminfo() -> int:
-    try:
-        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
-        return int(lines["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError) as error:
-        raise ShowtellError(f"this system does not say how much memory is free ({error}): install psutil") from error
-
-
-def _container(root: Path = Path("/sys/fs/cgroup")) -> int:
-    """What a container's limit leaves; files in memory can go. Without a limit, more than any machine has."""
-    try:
-        most, used = (int((root / f"memory.{name}").read_text()) for name in ("max", "current"))
-        told = dict(line.split() for line in (root / "memory.stat").read_text().splitlines())
-        return max(0, most - used + int(told.get("inactive_file", 0)))
-    except (OSError, ValueError):  # "max", or none of this
-        return 2**62
-
-
-def gib(size: float) -> str:
-    """Bytes for people: 1.25 GiB, or MiB below a tenth of one."""
-    return f"{size / 2**30:.2f} GiB" if size >= 2**30 / 10 else f"{size / 2**20:.1f} MiB"

@@ -14,6 +14,7 @@ import torch
 
 from showtell import files, models
 from showtell.errors import Cancelled, ShowtellError, UsageError
+from showtell.memory import free_memory
 from showtell.training import curves
 from showtell.training.instruct import (
     beginning,
@@ -111,7 +112,7 @@ class _Run:
         world = accelerator.num_processes
         device = accelerator.device
         fit = preflight.estimate(config, world_size=world, device=device.type)
-        fit.check(preflight.free_memory(str(device)))
+        fit.check(free_memory(str(device)))
         source = rows.read(config)  # before the model, which takes longer
         self.net = network.load(config, device=str(device))
         self.examples = planning.examples_of(config, self.net, source, self.report)
@@ -174,6 +175,7 @@ class _Run:
             cache=cache,
             alphas=alphas.to(accelerator.device),
             prediction_type=kind,
+            teacher=self.net.teacher,
         )
 
     def _validation(self, validate: Validator | None) -> Validation | None:

@@ -12,21 +12,52 @@ from showtell import loading
 from showtell.errors import ModelError
 
 _PARTS = ("unet", "vae", "text_encoder")
+#: Networks that a pipeline may have besides.
+_BESIDE = ("controlnet", "safety_checker")
 #: Where a single file of Stable Diffusion keeps each part.
 _PREFIXES = {"unet": "model.diffusion_model.", "vae": "first_stage_model.", "text_encoder": "cond_stage_model."}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shapes:
-    """``unet``: the network's configuration as it is stored; ``counts``: how many numbers each part has, as stored; ``factor``:
-    pixels a side for one latent; ``vae_channels``: of the autoencoder's first level; ``text_width``: d of the embeddings.
+    """``unet``, ``vae`` and, where there is one, ``controlnet``: the networks' configurations as they are stored; ``counts``: how
+    many numbers each part has, as stored; ``largest``: those of the largest layer of any. ``text_width``: d of the embeddings.
     """
 
     unet: dict[str, Any]
+    vae: dict[str, Any]
     counts: dict[str, int]
-    factor: int
-    vae_channels: int
+    largest: int
     text_width: int
+    controlnet: dict[str, Any] | None = None
+
+    @property
+    def factor(self) -> int:
+        """Pixels a side for one latent."""
+        return 2 ** (len(self.vae["block_out_channels"]) - 1)
+
+    @property
+    def vae_channels(self) -> int:
+        """Channels of the autoencoder's first level."""
+        return self.vae["block_out_channels"][0]
+
+    @property
+    def latent_channels(self) -> int:
+        """Channels of the latents."""
+        return self.vae.get("latent_channels", 4)
+
+    @property
+    def kind(self) -> str:
+        """``instruct``, ``base``, ``inpaint`` or ``control``, as ``models.kind`` has it. Raises ``ModelError`` for another."""
+        if self.controlnet is not None:
+            return "control"
+        latent, channels = self.latent_channels, self.unet["in_channels"]
+        found = {latent: "base", 2 * latent: "instruct", 2 * latent + 1: "inpaint"}.get(channels)
+        if found is None:
+            raise ModelError(
+                f"its UNet takes {channels} channels; showtell edits with {2 * latent}, {latent} or {2 * latent + 1}"
+            )
+        return found
 
     @property
     def resolution(self) -> int:
@@ -53,22 +84,43 @@ def of(name: str) -> Shapes:
     try:
         if os.path.isfile(name):
             return _of_file(Path(name))
-        configs = {part: _config(name, part) for part in _PARTS}
+        configs = {part: _config(name, part) for part in (*_PARTS, *_besides(name))}
         if configs["unet"].get("addition_embed_type"):
             raise ModelError(f"{name}: SDXL pipelines are not supported; use a Stable Diffusion 1.x or 2.x model")
-        return _of_configs(configs)
+        return of_configs(configs)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(f"{name}: its configuration cannot be understood ({error})") from error
 
 
 def _config(name: str, part: str) -> dict[str, Any]:
+    if name == "starter-clip":
+        raise ModelError("starter-clip is a CLIP model and cannot edit: use starter or starter-base")
     if name in loading.STARTERS:
-        places = {"unet": "unet-instruct" if name == "starter" else "unet-base", "vae": "vae", "text_encoder": "clip"}
+        places = {
+            "unet": "unet-base" if name == "starter-base" else "unet-instruct",
+            "vae": "vae",
+            "text_encoder": "clip",
+        }
         return _read(loading.starters_dir() / places[part] / "config.json")
     if os.path.isdir(name):
         base = _base_of(name)
         return _config(base, part) if base else _read(Path(name) / part / "config.json")
     return _read(_fetched(name, f"{part}/config.json"))
+
+
+def _besides(name: str) -> list[str]:
+    """The networks that a pipeline has besides, as its index tells; a starter has none."""
+    if name in loading.STARTERS:
+        return []
+    if os.path.isdir(name):
+        base, path = _base_of(name), Path(name) / "model_index.json"
+        if base:
+            return _besides(base)
+        index = _read(path) if path.is_file() else {}
+    else:
+        index = _read(_fetched(name, "model_index.json"))
+    # A part that a pipeline could have and has not is [null, null].
+    return [part for part in _BESIDE if (index.get(part) or [None])[0] is not None]
 
 
 def _base_of(folder: str) -> str | None:
@@ -100,22 +152,28 @@ def _read(path: Path) -> dict[str, Any]:
     return found
 
 
-def _of_configs(configs: dict[str, dict[str, Any]]) -> Shapes:
+def of_configs(configs: dict[str, dict[str, Any]]) -> Shapes:
     import torch
-    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
 
-    vae = configs["vae"]
+    builders = {
+        "unet": UNet2DConditionModel.from_config, "vae": AutoencoderKL.from_config, "text_encoder": _text_encoder,
+        "controlnet": ControlNetModel.from_config, "safety_checker": _safety_checker,
+    }  # fmt: skip
     with loading.silent(), torch.device("meta"):
-        unet, autoencoder = UNet2DConditionModel.from_config(configs["unet"]), AutoencoderKL.from_config(vae)
-        encoder = _text_encoder(configs["text_encoder"])
-    made = {"unet": unet, "vae": autoencoder, "text_encoder": encoder}
+        made = {part: builders[part](config) for part, config in configs.items()}
     return Shapes(
-        unet=dict(unet.config),
-        counts={part: sum(p.numel() for p in made[part].parameters()) for part in _PARTS},
-        factor=2 ** (len(autoencoder.config.block_out_channels) - 1),
-        vae_channels=autoencoder.config.block_out_channels[0],
-        text_width=unet.config.cross_attention_dim,
+        unet=dict(made["unet"].config),
+        vae=dict(made["vae"].config),
+        controlnet=dict(made["controlnet"].config) if "controlnet" in made else None,
+        counts={part: sum(p.numel() for p in network.parameters()) for part, network in made.items()},
+        largest=max(_largest(network) for network in made.values()),
+        text_width=made["unet"].config.cross_attention_dim,
     )
+
+
+def _largest(network: Any) -> int:
+    return max(sum(p.numel() for p in module.parameters(recurse=False)) for module in network.modules())
 
 
 def _text_encoder(config: dict[str, Any]) -> Any:
@@ -123,6 +181,38 @@ def _text_encoder(config: dict[str, Any]) -> Any:
 
     told = config.get("text_config", config)  # a whole CLIP, as the starters have it
     return CLIPTextModel(CLIPTextConfig(**{name: value for name, value in told.items() if name != "model_type"}))
+
+
+def _safety_checker(config: dict[str, Any]) -> Any:
+    from diffusers.pipelines.stable_diffusion import StableDiffusionSafetyChecker
+    from transformers import CLIPConfig
+
+    return StableDiffusionSafetyChecker(CLIPConfig(**{k: v for k, v in config.items() if k != "model_type"}))
+
+
+def stable_diffusion(*, channels: int = 8, width: int = 768) -> dict[str, Any]:
+    """The UNet's configuration of Stable Diffusion 1.x, or of 2.x, whose text is 1024 wide; with 8 ``channels`` it is that of
+    InstructPix2Pix.
+    """
+    return {
+        "sample_size": 64,
+        "in_channels": channels,
+        "out_channels": 4,
+        "block_out_channels": (320, 640, 1280, 1280),
+        "layers_per_block": 2,
+        "down_block_types": ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
+        "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
+        "cross_attention_dim": width,
+        "attention_head_dim": 8 if width == 768 else (5, 10, 20, 20),
+        "use_linear_projection": width != 768,
+    }
+
+
+#: The autoencoder of Stable Diffusion 1.x and 2.x.
+AUTOENCODER = {
+    "block_out_channels": (128, 256, 512, 512), "layers_per_block": 2, "latent_channels": 4, "sample_size": 512,
+    "down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4, "force_upcast": True,
+}  # fmt: skip
 
 
 def _of_file(path: Path) -> Shapes:
@@ -137,17 +227,9 @@ def _of_file(path: Path) -> Shapes:
         part: sum(_numel(shape) for key, shape in shapes.items() if key.startswith(prefix))
         for part, prefix in _PREFIXES.items()
     }
-    unet = {
-        "sample_size": 64,
-        "in_channels": shapes[first][1],
-        "out_channels": 4,
-        "block_out_channels": (320, 640, 1280, 1280),
-        "layers_per_block": 2,
-        "cross_attention_dim": width,
-        "attention_head_dim": 8 if width == 768 else (5, 10, 20, 20),
-        "use_linear_projection": width != 768,
-    }
-    return Shapes(unet=unet, counts=counts, factor=8, vae_channels=128, text_width=width)
+    unet = stable_diffusion(channels=shapes[first][1], width=width)
+    largest = max(_numel(shape) for shape in shapes.values())
+    return Shapes(unet=unet, vae=dict(AUTOENCODER), counts=counts, largest=largest, text_width=width)
 
 
 def _header(path: Path) -> dict[str, tuple[int, ...]]:
