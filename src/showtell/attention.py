@@ -67,6 +67,20 @@ def installed(
         unet.set_attn_processor(dict(before))
 
 
+class Processor:
+    """A function as a processor. (diffusers asks for the signature of ``__call__`` at each call of a layer, which takes a
+    millisecond where that is no method.)
+    """
+
+    def __init__(self, function: Callable[..., torch.Tensor]) -> None:
+        self.function = function
+
+    def __call__(
+        self, attn: Any, hidden_states: Any, encoder_hidden_states: Any = None, *args: Any, **kwargs: Any
+    ) -> torch.Tensor:
+        return self.function(attn, hidden_states, encoder_hidden_states, *args, **kwargs)
+
+
 def check_plain(processor: Any, *, method: str) -> None:
     """Raise ``MethodError`` if a processor is not plain attention, which alone a method can stand for."""
     if type(processor).__name__ not in _PLAIN:

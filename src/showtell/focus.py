@@ -71,8 +71,16 @@ def modulated(X: torch.Tensor, Y: torch.Tensor, M: torch.Tensor, boost: torch.Te
     ``X`` and ``Y`` (B, heads, n, 77), the scores of the ``full`` and the ``image`` branch, both divided by sqrt(d) or both
     not; ``M`` (B, 1, n, 77) in [0, 1]; ``boost`` (B, 1, 1, 77), alpha times xi(t). Where M is 1 and boost 0 it is X.
     """
-    boosted = X + boost * (X.amax(-1, keepdim=True) - X)
-    return M * boosted + (1 - M) * Y
+    import torch
+
+    return torch.lerp(Y, _raised(X, boost), M.to(Y.dtype))
+
+
+def _raised(X: torch.Tensor, boost: torch.Tensor) -> torch.Tensor:
+    """X + dX (equation 6), in one pass: from each score the share ``boost`` of the way to the greatest of its query."""
+    import torch
+
+    return torch.lerp(X, X.amax(-1, keepdim=True), boost.to(X.dtype))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +154,7 @@ class Regional:
         k, v = self._told(layer)
         X = scores(layer.attn, layer.q[:, None], k)
         boost = self.boost[:, :, None, None, :]
-        heard = (X + boost * (X.amax(-1, keepdim=True) - X)).softmax(-1).to(v.dtype) @ v
+        heard = _raised(X, boost).softmax(-1).to(v.dtype) @ v
         masks = _sized(self.masks, layer.side, self.sized).flatten(2)
         share = masks / masks.sum(1, keepdim=True).clamp(min=1)
         left = 1 - share.sum(1, keepdim=True)
@@ -207,7 +215,7 @@ class CrossCondition:
                 self.maps.note(attn, hidden_states[rows], encoder_hidden_states[rows])
             return inner(attn, hidden_states, encoder_hidden_states, *args, **kwargs)
 
-        return process
+        return attention.Processor(process)
 
     def _modulated(
         self, name: str, attn: Any, hidden: torch.Tensor, told: torch.Tensor, branches: BranchContext, rule: Rule

@@ -141,7 +141,7 @@ class PromptControl:
 
             return _spliced(attention.closed(attn, heads), rows, len(hidden_states), others)
 
-        return process
+        return attention.Processor(process)
 
     def _cross(self, attn: Any, hidden: torch.Tensor, told: torch.Tensor, step: int) -> torch.Tensor | None:
         """The heads (rows, heads, n, c) of a layer that attends to the text; None where it is to run as it is."""
