@@ -1,7 +1,7 @@
 """The most memory that editing, learning, inverting and training hold, beside what was estimated before.
 
-python benchmarks/memory.py [--side 256] [--only edit,learn] [-o benchmarks/results/memory.json]
-python benchmarks/memory.py --full-size --side 256 --only edit,learn [-o FILE]
+python benchmarks/memory.py [--side 256] [--only "edit;learn"] [-o benchmarks/results/memory.json]
+python benchmarks/memory.py --full-size --side 256 --only "edit;learn" [-o FILE]
 python benchmarks/memory.py --device cuda --full-size [-o benchmarks/results/memory-cuda.json]
 
 Each case runs in a process of its own: once on the starter, small, so that libraries are there, then as it is measured. On a

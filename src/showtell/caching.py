@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -64,7 +65,7 @@ def constant_text(*networks: Any) -> Iterator[None]:
     try:
         for network in networks:
             for layer in _projections(network):
-                layer.forward = _remembering(layer)
+                layer.forward = _Remembering(layer)
                 changed.append(layer)
         yield
     finally:
@@ -117,15 +118,19 @@ def _projections(network: Any) -> list[Any]:
     return [layer for layer in found if type(layer) is torch.nn.Linear and "forward" not in layer.__dict__]
 
 
-def _remembering(layer: Any) -> Callable[[Any], Any]:
-    """A linear layer's forward that keeps its results."""
-    import torch
+class _Remembering:
+    """A linear layer's forward that keeps its results. That of a layer's copy is the copy's own, and keeps nothing."""
 
-    forward, kept = layer.forward, Kept()
+    def __init__(self, layer: Any) -> None:
+        self.layer, self.forward, self.kept = layer, layer.forward, Kept()
 
-    def remembered(told: Any) -> Any:
+    def __call__(self, told: Any) -> Any:
+        import torch
+
         if torch.is_grad_enabled():
-            return forward(told)
-        return kept.of((told, layer.weight), lambda: forward(told))
+            return self.forward(told)
+        return self.kept.of((told, self.layer.weight), lambda: self.forward(told))
 
-    return remembered
+    def __deepcopy__(self, memo: dict[int, Any]) -> Callable[[Any], Any]:
+        layer = copy.deepcopy(self.layer, memo)
+        return type(layer).forward.__get__(layer)

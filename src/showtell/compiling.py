@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from . import models
-from .errors import MethodError, ModelError
+from .errors import MethodError, ModelError, ShowtellError
 
 if TYPE_CHECKING:
     from .editor import Editor
@@ -22,6 +22,8 @@ WHAT = ("blocks", "whole", "none")
 MODES = ("default", "max-autotune-no-cudagraphs", "reduce-overhead", "max-autotune")
 _GRAPHS = MODES[2:]
 _BLOCKS = ("BasicTransformerBlock",)
+#: Methods that need the layers themselves, and so run uncompiled.
+UNCOMPILED = ("foi", "grid", "imagic", "p2p", "pti")
 # Variants of one block, for widths and sizes, that may be compiled before torch gives up on it without a word.
 _VARIANTS = 64
 
@@ -63,7 +65,11 @@ def compile_editor(
     def edit() -> None:
         if warm_up and editor.kind != "inpaint":  # that is shown a pair, whose size is its own
             rows = range(batch_size)
-            editor.edit([picture for _ in rows], ["a circle"] * batch_size, seed=0, batch_size=batch_size, **told)
+            edits = editor.edit(
+                [picture for _ in rows], ["a circle"] * batch_size, seed=0, batch_size=batch_size, **told
+            )
+            for failed in (each for each in edits if isinstance(each, ShowtellError)):
+                raise failed
 
     begun = time.perf_counter()
     with refusals(editor.pipe, editor.model_id):

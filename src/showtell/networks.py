@@ -48,6 +48,8 @@ class Network:
         """
         import torch
 
+        if self._recorded:  # before either network: what the ControlNet says is read by the UNet
+            torch.compiler.cudagraph_mark_step_begin()
         told = {}
         if self.controlnet is not None:
             told = self._residuals(x, t, embeds, beside)
@@ -55,8 +57,6 @@ class Network:
             blocks = [block for block in beside if block is not None]
             x = torch.cat([x, self._once(blocks, lambda: torch.cat(blocks))], dim=1)
         embeds = self._cast(embeds, self._dtype)
-        if self._recorded:
-            torch.compiler.cudagraph_mark_step_begin()
         output = self.unet(x.to(self._dtype), _at(t, x), encoder_hidden_states=embeds, **told, return_dict=False)
         # A CUDA graph writes its next result where this one is.
         return output[0].to(torch.float32, copy=self._recorded)

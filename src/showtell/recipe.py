@@ -225,14 +225,14 @@ def versions() -> dict[str, str]:
 
 @functools.cache
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in ("showtell", "torch", "diffusers", "transformers", "pillow", "numpy"):
+    from . import __version__
+
+    found = {"python": platform.python_version(), "showtell": __version__}
+    for package in ("torch", "diffusers", "transformers", "pillow", "numpy"):
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
-            from . import __version__
-
-            found[package] = __version__ if package == "showtell" else "unknown"
+            found[package] = "unknown"
     return found
 
 

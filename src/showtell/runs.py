@@ -180,7 +180,7 @@ def _inverted(batch: list[jobs.Job], device: Any) -> Inverted | None:
 def _model_record(pipe: Any, model_id: str) -> recipe.ModelRecord:
     return recipe.ModelRecord(
         id=recipe.readable(model_id),
-        weights=models.weights_hash(pipe),
+        weights="" if models.offloaded(pipe) else models.weights_hash(pipe),
         device=models.device_of(pipe).type,
         dtype=str(models.dtype_of(pipe.unet)).removeprefix("torch."),
     )

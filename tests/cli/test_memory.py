@@ -64,3 +64,21 @@ def test_offloading_on_a_cpu_is_one_line(cli, house) -> None:
     for command in (("edit", house, "red", "-o", "a.png"), ("invert", house, "-o", "a.safetensors")):
         found = cli(*command, "--offload", "model", "--device", "cpu")
         assert found.code == 2 and found.err.count("\n") == 1 and "the device is cpu" in found.err
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (("models", "fit", "starter", "--free", "inf"), "--free inf: give the GiB that are free"),
+        (("edit", "house.png", "red", "--method", "foi", "--compile", "-o", "out.png"), "--compile: foi needs"),
+        (("bench", "student", "--student", "starter-base", "--count", "2"), "needs an instruct model"),
+        (
+            ("train", "distill", "--preset", "starter-fast", "--set", "distill.solver_steps=40"),
+            "distill.solver_steps is 40",
+        ),
+        (("train", "distill", "--model", "starter"), "say what is to be distilled"),
+    ],
+)
+def test_what_cannot_be_asked_is_one_line(cli, house, command, told) -> None:
+    shown = cli(*command)
+    assert shown.code == 2 and told in shown.err and shown.err.count("\n") == 1

@@ -82,6 +82,20 @@ def test_nothing_is_left_behind_after_an_error(instruct_pipe):
     assert untouched(instruct_pipe)
 
 
+def test_a_copy_is_a_network_of_its_own(instruct_pipe):
+    """As Imagic fine-tunes one, in another dtype."""
+    draw = torch.Generator().manual_seed(0)
+    x, text = torch.randn(1, 8, 8, 8, generator=draw), torch.randn(1, 77, tiny.WIDTH, generator=draw)
+    with constant_text(instruct_pipe.unet):
+        instruct_pipe.unet(x, 5, text)
+        copied = copy.deepcopy(instruct_pipe.unet).to(torch.float64)
+        result = copied(x.double(), 5, text.double()).sample
+    result.sum().backward()
+    assert all(layer.weight.grad is not None for layer in projections(copied))
+    assert all(layer.weight.grad is None for layer in projections(instruct_pipe.unet))
+    assert untouched(instruct_pipe)
+
+
 def test_gradients_to_the_text_are_never_kept(instruct_pipe):
     unet = instruct_pipe.unet.requires_grad_(False)
     x, told = torch.randn(1, 8, 8, 8), torch.randn(1, 77, tiny.WIDTH, requires_grad=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from showtell import models, scenes
+from showtell import models, recipe, scenes
 from showtell.bench import editing, kept
 
 if TYPE_CHECKING:
@@ -62,9 +62,14 @@ def run(
 
     What was measured is kept in ``folder``, and the same call goes on there.
     """
+    for editor in (teacher, student):
+        models.require_kind(editor.pipe, ("instruct",), method="ip2p", model_id=editor.model_id)
+    import torch
+
     kept.claim(
         folder,
         {"teacher": teacher.model_id, "student": student.model_id, "count": count, "edits": edits, "first": first,
+         "threads": torch.get_num_threads(), "device": models.device_of(teacher.pipe).type, "versions": recipe.versions(),
          "weights": [models.weights_hash(each.pipe) for each in (teacher, student)]},
     )  # fmt: skip
     cases = editing.heldout(count, edits=edits, first=first)

@@ -67,7 +67,7 @@ def application(name: str | None) -> typer.Typer:
 
 def named(arguments: list[str]) -> str | None:
     """The command that the arguments ask for; None where it is none, so that help or an error is all that there will be."""
-    first = next((word for word in arguments if not word.startswith("-")), None)
+    first = next((word for word in arguments if not word.startswith("-") or word in ("-h", "--help")), None)
     return first if first in COMMANDS else None
 
 

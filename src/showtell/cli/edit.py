@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from showtell.cli import asked, console, describing, options, parts
+from showtell.errors import UsageError
 
 if TYPE_CHECKING:
     from showtell.edits import Edit
@@ -152,7 +153,12 @@ def edit(
     )
 
     import showtell
+    from showtell import compiling
 
+    if compile_ and all(name in compiling.UNCOMPILED for name in methods):
+        raise UsageError(
+            f"--compile: {', '.join(methods)} needs the network's layers and runs uncompiled: leave it out"
+        )
     editor = showtell.load(
         model or describing.model_for(list(methods.values())), device=device, dtype=dtype, offload=offload, vae_tiling=vae_tiling,
         attention_slicing=attention_slicing,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +10,7 @@ import typer
 
 from showtell.cli import console, options
 from showtell.cli import looks as learned
+from showtell.errors import UsageError
 
 SUMMARIES = {
     "starter": "edits pictures by instructions",
@@ -76,6 +78,9 @@ def fit(
 
     Of a model on the hub only its configurations are fetched.
     """
+    if free is not None and not math.isfinite(free):
+        raise UsageError(f"--free {free}: give the GiB that are free, such as 8")
+
     from showtell import memory
 
     found = memory.estimate(

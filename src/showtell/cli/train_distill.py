@@ -54,6 +54,8 @@ def distill(
     --resume as if it had not been. --model OUT/model then edits at the student's own settings.
     """
     told = training_run.shortcuts(model, data, path, option, steps, seed, check_pictures)
+    if preset is None and config is None and not resume:
+        told.setdefault("model", "starter")
     if kind is not None:
         told["distill"] = {"kind": kind}
     asked = any((preset, kind, config, resume))

@@ -76,12 +76,17 @@ def teacher(config: Config, unet: Any) -> Teacher | None:
     """
     if config.distill is None:
         return None
-    s_T, s_I = scales(config)
     frozen = None
     if config.lora is None:
         frozen = copy.deepcopy(unet).requires_grad_(False).eval()
         frozen.disable_gradient_checkpointing()
-    return Teacher(unet=unet, frozen=frozen, rule=TwoCondition(guidance_scale=s_T, image_guidance_scale=s_I))
+    return Teacher(unet=unet, frozen=frozen, rule=rule(config))
+
+
+def rule(config: Config) -> Guidance:
+    """How the teacher is guided."""
+    s_T, s_I = scales(config)
+    return TwoCondition(guidance_scale=s_T, image_guidance_scale=s_I)
 
 
 def scales(config: Config) -> tuple[float, float]:

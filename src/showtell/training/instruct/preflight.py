@@ -28,7 +28,8 @@ _ENCODING_MAPS = 4
 class Fit:
     """Bytes that a training holds on one device. ``parts``: by name, in the table's order, whatever the micro batch is;
     ``per_row``: for each row of a micro batch; ``micro_batch``: rows of one forward; ``encoding``: of the autoencoder at work,
-    before a forward, for each row of it, and the most that it takes; ``side``: pixels of a square picture; ``learned`` and
+    before a forward, for each row of it, and the most that it takes; ``teaching``: of a teacher's branches at work, for each
+    row; ``side``: pixels of a square picture; ``learned`` and
     ``numbers``: how many numbers of the UNet learn, and how many it has.
     """
 
@@ -42,11 +43,17 @@ class Fit:
     config: Config
     world_size: int = 1
     device: str = "cpu"
+    teaching: int = 0
 
     @property
     def total(self) -> int:
         """All of it, in bytes."""
-        return sum(self.parts.values()) + max(self.per_row * self.micro_batch, self.encoded)
+        return sum(self.parts.values()) + max(self.per_row * self.micro_batch, self.encoded, self.taught)
+
+    @property
+    def taught(self) -> int:
+        """Bytes of a teacher's branches at work, before a student's forward."""
+        return self.teaching * self.micro_batch
 
     @property
     def encoded(self) -> int:
@@ -63,7 +70,7 @@ class Fit:
         """Rows of one forward that ``free`` bytes have room for; 0 where not even one fits."""
         room = free * 100 // MARGIN - sum(self.parts.values())
         row, most = self.encoding
-        rows = room // max(1, self.per_row)
+        rows = room // max(1, self.per_row, self.teaching)
         return max(0, rows if room >= most else min(rows, room // max(1, row)))
 
     def as_dict(self) -> dict[str, object]:
@@ -89,6 +96,8 @@ class Fit:
         ]
         if self.encoded > self.per_row * self.micro_batch:
             lines.append(("or, before them, pictures in the autoencoder", self.encoded))
+        if self.taught > self.per_row * self.micro_batch:
+            lines.append(("or, before them, the teacher's branches", self.taught))
         lines += [("in all", self.total), ("should be free", self.needed)]
         wide = max(len(name) for name, _ in lines)
         head = f"{self.learned:,} of the UNet's {self.numbers:,} numbers learn"
@@ -151,7 +160,21 @@ def estimate(config: Config, *, world_size: int = 1, device: str = "cpu") -> Fit
         config=config,
         world_size=world_size,
         device=device,
+        teaching=_teaching(config, shapes, side),
     )
+
+
+def _teaching(config: Config, shapes: Shapes, side: int) -> int:
+    """Bytes of a teacher's branches at work, for each row of a forward; 0 where nothing is distilled."""
+    import torch
+
+    from showtell.memory import working
+    from showtell.training.instruct import distilling
+
+    if config.distill is None:
+        return 0
+    dtype = torch.float32 if config.train.precision == "no" else torch.bfloat16
+    return len(distilling.rule(config).branches) * working.count(shapes, side=side, dtype=dtype).forward
 
 
 def _network(shapes: Shapes) -> int:

@@ -141,6 +141,10 @@ class Lora:
         _require("lora.targets", of=bool(self.targets), must="is empty: name a layer, such as to_q")
 
 
+_LCM = 50
+"""The timesteps that ``LCMScheduler`` takes its stops from: a student learns them all."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Distill:
     """What an instruct model is distilled into: ``guidance``, one evaluation a step in place of three; ``consistency``, also few
@@ -168,8 +172,9 @@ class Distill:
             fits = scale is None or least <= scale < float("inf")
             _require(f"distill.{name}", of=fits, must=f"is {scale}: {least} is the least")
         grid, steps, jump = self.solver_steps, self.num_inference_steps, self.jump
-        _require("distill.solver_steps", of=2 <= grid <= 1000, must=f"is {grid}: from 2 to 1000")
-        _require("distill.num_inference_steps", of=1 <= steps <= grid, must=f"is {steps}: from 1 to solver_steps")
+        fits = grid >= _LCM and grid % _LCM == 0 and 1000 % grid == 0
+        _require("distill.solver_steps", of=fits, must=f"is {grid}: 50, 100, 200, 250, 500 or 1000, as LCM stops")
+        _require("distill.num_inference_steps", of=1 <= steps <= _LCM, must=f"is {steps}: from 1 to {_LCM}")
         _require("distill.jump", of=1 <= jump <= grid, must=f"is {jump}: from 1 to solver_steps")
         ways = self.teacher_steps
         _require("distill.teacher_steps", of=1 <= ways <= jump, must=f"is {ways}: from 1 to jump")
