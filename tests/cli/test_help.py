@@ -7,7 +7,6 @@ import inspect
 import shlex
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
