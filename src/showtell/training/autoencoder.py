@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from showtell.training.corpus import Corpus
-from showtell.training.loop import Report, fit, generator
+from showtell.training.loop import Report, fit, generator, half_precision
 from showtell.training.settings import Preset
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def train_autoencoder(
         draw = generator(seed, step)
         index = torch.randint(len(corpus), (preset.autoencoder.batch,), generator=draw).numpy()
         pictures = corpus.picture(index, step % 2).to(device) * 2 - 1
-        with torch.autocast(device, torch.bfloat16, enabled=preset.autocast):
+        with half_precision(device, wanted=preset.autocast):
             posterior = vae.encode(pictures).latent_dist
             mean, deviation = posterior.mean.float(), posterior.std.float()
             noise = torch.randn(mean.shape, generator=draw).to(device)

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from showtell.training.corpus import Corpus
-from showtell.training.loop import Report, fit, generator
+from showtell.training.loop import Report, fit, generator, half_precision
 from showtell.training.settings import Preset
 from showtell.training.tokenizer import POSITIONS
 
@@ -113,7 +113,7 @@ def train_clip(
         before, after = (corpus.picture(index.numpy(), side).to(device) for side in (0, 1))
         captions = torch.cat([texts["captions"][side][index] for side in (0, 1)])
         told_ids = texts["instruction"][index]
-        with torch.autocast(device, torch.bfloat16, enabled=preset.autocast):
+        with half_precision(device, wanted=preset.autocast):
             pictures = towers.images(torch.cat((before, after)))
             words = towers.clip.text_projection(towers.pooled(_crop(captions, tokenizer).to(device)))
             told = towers.instruction(towers.pooled(_crop(told_ids, tokenizer).to(device)))

@@ -16,7 +16,7 @@ from showtell.training.cache import Words, marks_of
 from showtell.training.clip import WIDTH
 from showtell.training.corpus import Corpus
 from showtell.training.grounding import TrainingAttention, install
-from showtell.training.loop import LossAt, Report, fit, generator
+from showtell.training.loop import LossAt, Report, fit, generator, half_precision
 from showtell.training.settings import Fit, Preset
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def base_loss(
         z_t, t, target, alphas = _noised(z, draw, device)
         # where nothing can be seen yet no word can be placed: the noisier, the less a map counts
         attention.marks = marks_of(words, entry, material.corpus.regions[index], (kept.to(device) * alphas.sqrt()))
-        with torch.autocast(device, torch.bfloat16, enabled=preset.autocast):
+        with half_precision(device, wanted=preset.autocast):
             v = unet(z_t, t, context, return_dict=False)[0]
         return _total((v.float() - target).square().mean(), attention, preset)
 
@@ -176,7 +176,7 @@ def instruct_loss(
         regions = material.corpus.regions[index]
         both = (has_text & has_image).float().to(device)
         attention.marks = marks_of(words, index, regions, both)
-        with torch.autocast(device, torch.bfloat16, enabled=preset.autocast):
+        with half_precision(device, wanted=preset.autocast):
             v = unet(torch.cat((z_t, image), 1), t, context, return_dict=False)[0]
         error = (v.float() - target).square()
         inside = torch.from_numpy(regions[:, :4].max(1, keepdims=True)).to(device).float() / 255

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -118,6 +119,14 @@ def fit(
             save(state, checkpoint)
             saved = time.monotonic()
     return state.ema
+
+
+def half_precision(device: str, *, wanted: bool) -> Any:
+    """bfloat16 autocast, where it is ``wanted`` and the device computes in it: a processor that only emulates it is many times
+    slower than in float32.
+    """
+    known = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    return torch.autocast(device, torch.bfloat16, enabled=wanted and (device != "cpu" or known()))
 
 
 def decay_at(step: int, most: float) -> float:
