@@ -77,7 +77,8 @@ def row(parameter: Any) -> str:
         names = ", ".join(f"`{name}`" for name in parameter.opts)
     default = "needed" if parameter.required else parameter.default
     shown = "" if default in (None, False) or default == [] else f"`{default}`" if default != "needed" else default
-    return f"| {names} | {parameter.help} | {shown} |"
+    text = (parameter.help or "").replace("][", "]\\[")  # which Markdown takes for a link
+    return f"| {names} | {text} | {shown} |"
 
 
 def main() -> int:
