@@ -48,7 +48,7 @@ def test_processors_are_back_after_a_callback_that_raises(editor, picture, uncha
 
     with pytest.raises(ZeroDivisionError, match="mine"):
         editor.edit(picture(), TOLD, **OPTIONS, callback=stop)
-    assert len(during) == at + 1 and "function" in during[0]
+    assert len(during) == at + 1 and "Processor" in during[0]
 
 
 def test_processors_are_back_after_a_cancelled_edit(editor, picture, unchanged):
