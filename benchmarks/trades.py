@@ -52,9 +52,9 @@ TRADES: dict[str, dict[str, Any]] = {
 # fmt: on
 KINDS = {"heldout": "held-out", "train": "training"}
 GROUPS = {
-    REFERENCE: "the card",
-    "steps": "the card",
-    "guided": "guided in part",
+    REFERENCE: "card",
+    "steps": "card",
+    "guided": "guided",
     "cache": "cached",
     "dpm++": "dpm++",
     "unipc": "unipc",

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 _SIZE = (720, 400)
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 24, 56, 56
-_COLOURS = ("#2255cc", "#cc5522", "#2e8b57", "#8844aa", "#777777", "#c2a000", "#d4669a", "#22262b")
+_COLOURS = ("#2255cc", "#cc5522", "#2e8b57", "#8844aa", "#777777", "#c2a000", "#d4669a", "#22262b", "#19a5b8")
 _INK, _GREY = "#22262b", "#8a9099"
 
 
