@@ -41,6 +41,22 @@ def options(description: str | None, *, repeats: int = 7) -> argparse.ArgumentPa
     return parser
 
 
+def drawing(parser: argparse.ArgumentParser) -> None:
+    """The options of a benchmark with a table and a plot of its own; :func:`show` makes them."""
+    parser.add_argument("--table", type=Path, help="write the Markdown table here, too")
+    parser.add_argument("--plot", type=Path, help="write the plot (PNG) here")
+    parser.add_argument("--redraw", action="store_true", help="measure nothing: only read the JSON")
+
+
+def show(args: argparse.Namespace, table: str, plot: Callable[[], Any]) -> None:
+    """Print the table, and write it and the plot where that is asked."""
+    print(table)
+    if args.table:
+        args.table.write_text(table)
+    if args.plot:
+        plot().save(args.plot)
+
+
 def ready(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The options, with torch on one thread on a CPU. Exits where the GPU that is asked for is not there."""
     args = parser.parse_args(argv)

@@ -246,19 +246,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", default="starter")
     parser.add_argument("--only", help="names or patterns of the trades, with commas between them")
     parser.add_argument("-o", "--out", type=Path, default=common.RESULTS / "trades.json")
-    parser.add_argument("--table", type=Path, help="write the Markdown table here, too")
-    parser.add_argument("--plot", type=Path, help="write the plot (PNG) here")
-    parser.add_argument("--redraw", action="store_true", help="measure nothing: only read the JSON")
+    common.drawing(parser)
     args = parser.parse_args(argv)
     args.told = list(sys.argv[1:] if argv is None else argv)
 
     found = json.loads(args.out.read_text()) if args.redraw else measure(args, chosen(args.only))
-    text = table(found)
-    print(text)
-    if args.table:
-        args.table.write_text(text)
-    if args.plot:
-        plot(found).save(args.plot)
+    common.show(args, table(found), lambda: plot(found))
 
 
 if __name__ == "__main__":

@@ -275,19 +275,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--published-steps", type=int, default=published_visii.STEPS)
     parser.add_argument("--ours-steps", type=int, nargs="+", default=list(OURS))
     parser.add_argument("-o", "--out", type=Path, default=common.RESULTS / "visii_to_error.json")
-    parser.add_argument("--table", type=Path, help="write the Markdown table here, too")
-    parser.add_argument("--plot", type=Path, help="write the plot (PNG) here")
-    parser.add_argument("--redraw", action="store_true", help="measure nothing: only read the JSON")
+    common.drawing(parser)
     args = parser.parse_args(argv)
     args.told = list(sys.argv[1:] if argv is None else argv)
 
     found = json.loads(args.out.read_text()) if args.redraw else measure(args)
-    text = table(found)
-    print(text)
-    if args.table:
-        args.table.write_text(text)
-    if args.plot:
-        plot(found).save(args.plot)
+    common.show(args, table(found), lambda: plot(found))
 
 
 if __name__ == "__main__":
